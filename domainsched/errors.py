@@ -70,6 +70,10 @@ class DatabaseError(DomainschedError):
     exit_code = ExitCode.DATABASE
 
 
+class Refused(DatabaseError):
+    """PostgreSQL refuses a statement for what it says or holds; repeating it will not help."""
+
+
 class SchemaMismatch(DatabaseError):
     """The table is not there, or lacks something domainsched needs."""
 

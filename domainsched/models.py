@@ -43,6 +43,7 @@ class Kind(StrEnum):
     PRIVATE_ADDRESS = "private_address"
     INVALID_DOMAIN = "invalid_domain"
     CRASHED = "crashed"
+    UNSTORABLE = "unstorable"
 
     @property
     def is_transient(self) -> bool:
@@ -188,3 +189,56 @@ class RunSummary:
     elapsed: timedelta = timedelta()
     kinds: dict[Kind, int] = field(default_factory=dict)
     ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Added:
+    """What an `add` did; counts of names."""
+
+    added: int = 0
+    present: int = 0
+    """Were in the table before, in whatever spelling."""
+    repeated: int = 0
+    """Came more than once in the input."""
+
+
+@dataclass(frozen=True)
+class Upcoming:
+    """What there is to do; times are the database's."""
+
+    unfinished: int
+    """Rows that are pending or processing."""
+    due: int
+    """Rows that a claim would take now: pending ones, and those whose lease has run out."""
+    expired: int
+    """Rows whose lease has run out."""
+    waiting_since: datetime | None
+    """Since when the oldest due row could have been claimed."""
+    next_due: datetime | None
+    """When the next row falls due that is not due yet."""
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Glance:
+    """The queue in numbers."""
+
+    statuses: Mapping[str, int]
+    upcoming: Upcoming
+    completed_lately: int
+    """In the last 24 hours."""
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """Rows that ended as `error`, by kind."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a smoke test tells of a database that can be used."""
+
+    version: str
+    server: str
+    role: str
+    table: str
+    rows: int
+    columns: int
+    rights: tuple[str, ...]

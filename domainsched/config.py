@@ -1,0 +1,304 @@
+"""Settings: flag > environment > .env > default, read and checked once; secrets never in `repr`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+from domainsched import __version__
+from domainsched.errors import ConfigError
+
+Network = IPv4Network | IPv6Network
+Parser = Callable[[str], Any]
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+
+
+def duration(text: str) -> timedelta:
+    """Read `30s`, `8m`, `1h30m`, `2d`, `500ms`, or a bare number of seconds."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return timedelta(seconds=float(text))
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[dhms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError("not a duration such as 30s, 8m, 1h30m or 2d")
+    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def positive_duration(text: str) -> timedelta:
+    """Read a duration above zero."""
+    result = duration(text)
+    if not result:
+        raise ValueError("must be longer than nothing")
+    return result
+
+
+def minutes(text: str) -> timedelta:
+    """Read a number of minutes, as the variables of older programs give it."""
+    return positive_duration(f"{text}m")
+
+
+def whole(minimum: int) -> Callable[[str], int]:
+    """Make a parser for a whole number from `minimum` up."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or int(text) < minimum:
+            raise ValueError(f"not a whole number from {minimum} up")
+        return int(text)
+
+    return parse
+
+
+def flag(text: str) -> bool:
+    """Read true/false, yes/no, on/off, 1/0."""
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError("neither true nor false")
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Read networks in CIDR notation, separated by commas."""
+    return tuple(ip_network(part) for part in _parts(text))
+
+
+def texts(text: str) -> tuple[str, ...]:
+    """Read texts separated by commas."""
+    return tuple(_parts(text))
+
+
+def uuid(text: str) -> UUID:
+    """Read a UUID."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValueError("not a UUID") from None
+
+
+def user_agent(text: str) -> str:
+    """Read a User-Agent field: printable ASCII (RFC 9110, section 5.5)."""
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("only printable ASCII may stand in it")
+    return text
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _setting(
+    env: str,
+    parse: Parser,
+    default: str,
+    about: str,
+    *,
+    aliases: Mapping[str, Parser] | None = None,
+    secret: bool = False,
+) -> Any:  # noqa: ANN401 - a dataclass field stands for the type written beside it
+    return field(
+        metadata={
+            "env": env,
+            "parse": parse,
+            "default": default,
+            "about": about,
+            "aliases": aliases or {},
+        },
+        repr=not secret,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting, by one name: `--max-attempts`, `DOMAINSCHED_MAX_ATTEMPTS`, `max_attempts`."""
+
+    database_url: str = _setting(
+        "DATABASE_URL", str, "", "PostgreSQL's URL; without it the embedded one serves", secret=True
+    )
+    database_url_file: str = _setting(
+        "DATABASE_URL_FILE", str, "", "a file that holds DATABASE_URL, and nothing else"
+    )
+    table: str = _setting(
+        "DOMAINSCHED_TABLE", str, "domains", "the table of domains, or schema.table"
+    )
+    tenant: UUID | None = _setting(
+        "DOMAINSCHED_TENANT", uuid, "", "see and touch only this tenant's domains"
+    )
+    default_tenant: UUID = _setting(
+        "DEFAULT_TENANT_ID",
+        uuid,
+        "550e8400-e29b-41d4-a716-446655440000",
+        "the tenant of added domains, unless --tenant says otherwise",
+    )
+    limit: int = _setting(
+        "DOMAINSCHED_LIMIT",
+        whole(0),
+        "10",
+        "the most domains a run claims; 0 for all that are due",
+        aliases={"DOMAIN_SCHEDULER_BATCH_SIZE": whole(0)},
+    )
+    concurrency: int = _setting(
+        "DOMAINSCHED_CONCURRENCY", whole(1), "20", "domains visited at the same time"
+    )
+    processes: int = _setting(
+        "DOMAINSCHED_PROCESSES",
+        whole(1),
+        str(os.cpu_count() or 1),
+        "processes that read pages (default: one a core)",
+    )
+    timeout: timedelta = _setting(
+        "DOMAINSCHED_TIMEOUT", positive_duration, "30s", "time for one domain, all requests"
+    )
+    deadline: timedelta | None = _setting(
+        "DOMAINSCHED_DEADLINE", positive_duration, "", "begin no new domain after this time"
+    )
+    lease: timedelta = _setting(
+        "DOMAINSCHED_LEASE",
+        positive_duration,
+        "15m",
+        "how long a claim is good when its worker is not heard of",
+    )
+    grace: timedelta = _setting(
+        "DOMAINSCHED_GRACE", duration, "30s", "time for visits in flight to end after a signal"
+    )
+    max_attempts: int = _setting(
+        "DOMAINSCHED_MAX_ATTEMPTS", whole(1), "3", "attempts before a domain ends as error"
+    )
+    interval: timedelta = _setting(
+        "DOMAINSCHED_INTERVAL",
+        positive_duration,
+        "60s",
+        "pause between the rounds of watch",
+        aliases={
+            "DOMAIN_SCHEDULER_INTERVAL_MINUTES": minutes,
+            "DOMAIN_PROCESSING_INTERVAL_MINUTES": minutes,
+        },
+    )
+    user_agent: str = _setting(
+        "DOMAINSCHED_USER_AGENT",
+        user_agent,
+        f"domainsched/{__version__}",
+        "how we introduce ourselves to sites",
+    )
+    allow_private: bool = _setting(
+        "DOMAINSCHED_ALLOW_PRIVATE",
+        flag,
+        "false",
+        "contact private and loopback addresses too (intranets, tests)",
+    )
+    allow_network: tuple[Network, ...] = _setting(
+        "DOMAINSCHED_ALLOW_NETWORK", networks, "", "contact these private networks (CIDR, ...)"
+    )
+    insecure: bool = _setting("DOMAINSCHED_INSECURE", flag, "false", "accept any TLS certificate")
+    connect_to: tuple[str, ...] = _setting(
+        "DOMAINSCHED_CONNECT_TO",
+        texts,
+        "",
+        "HOST:PORT:TO_HOST:TO_PORT,...: connect elsewhere, as curl's --connect-to",
+    )
+
+    @classmethod
+    def load(cls, flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Self:
+        """Read every setting; `flags` maps setting names to what the command line gave.
+
+        An empty variable counts as unset.
+
+        Raises:
+            ConfigError: a value is unusable; the message names the flag or variable it came from.
+        """
+        values: dict[str, Any] = {
+            name: _value(name, spec.metadata, flags.get(name), environ)
+            for name, spec in cls.__dataclass_fields__.items()
+        }
+        settings = cls(**values)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        if self.timeout * 2 > self.lease:
+            raise ConfigError(
+                "the lease is too short for the timeout",
+                why="a claim must outlive the visit it is for, twice over",
+                hint="raise --lease, or lower --timeout",
+            )
+
+
+def about(name: str) -> str:
+    """Write the help of a setting's flag, with its variable and default."""
+    metadata = Settings.__dataclass_fields__[name].metadata
+    default = metadata["default"]
+    tail = f"; default: {default}" if default and default != "false" else ""
+    sentence = metadata["about"][:1].upper() + metadata["about"][1:]
+    return f"{sentence}.  [env: {metadata['env']}{tail}]"
+
+
+def environment(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+    """Lay `environ` over the .env file: the one named, or ./.env if it is there."""
+    named = env_file or (Path(path) if (path := environ.get("DOMAINSCHED_ENV_FILE")) else None)
+    path_ = named or Path(".env")
+    try:
+        text = path_.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        if named is None:
+            return dict(environ)
+        raise ConfigError(
+            f"there is no file {named}", hint="correct --env-file or DOMAINSCHED_ENV_FILE"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read {path_}", why=str(reason)) from None
+    present = {key: value for key, value in environ.items() if value}
+    return {**_dotenv(text, path_), **present}
+
+
+def _dotenv(text: str, path: Path) -> dict[str, str]:
+    """Read `KEY=value` lines as sh, systemd's EnvironmentFile= and we read them alike.
+
+    Comments begin a line; a value may stand in quotes; nothing is expanded.
+    """
+    values = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        content = line.strip().removeprefix("export ")
+        if not content or content.startswith("#"):
+            continue
+        key, separator, value = content.partition("=")
+        if not separator or not re.fullmatch(r"[A-Za-z_]\w*", key):
+            raise ConfigError(
+                f"{path}: line {number} is not KEY=value",  # the line itself may hold a secret
+                hint="comment it out with # or correct it",
+            )
+        values[key] = _unquoted(value.strip())
+    return values
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
+
+
+def _value(
+    name: str, metadata: Mapping[str, Any], given: str | None, environ: Mapping[str, str]
+) -> object:
+    if given is not None:
+        return _parsed(f"--{name.replace('_', '-')}", metadata["parse"], given)
+    for variable, parse in {metadata["env"]: metadata["parse"], **metadata["aliases"]}.items():
+        if value := environ.get(variable, "").strip():
+            return _parsed(variable, parse, value)
+    default = metadata["default"]
+    if default or metadata["parse"] is str:
+        return metadata["parse"](default)
+    return () if metadata["parse"] in {networks, texts} else None
+
+
+def _parsed(source: str, parse: Parser, text: str) -> object:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{source}: unusable value {text!r}", why=str(error)) from None

@@ -1,0 +1,84 @@
+"""From settings to an open database and its checked table: the user's own, or the embedded one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from domainsched import dburl, embedded
+from domainsched.config import Settings
+from domainsched.database import Database
+from domainsched.errors import ConfigError
+from domainsched.schema import Table, TableName, init, usable_table
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open database, and the name of the table in it."""
+
+    database: Database
+    name: TableName
+    is_embedded: bool
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, environ: Mapping[str, str], announce: Announce
+) -> AsyncIterator[Opened]:
+    """Open the database that the settings name, or start the embedded one.
+
+    `announce` is told which database is used and what in its URL was ignored.
+
+    Raises:
+        ConfigError: the URL cannot be used.
+        DatabaseError: the database cannot be reached, or the embedded one not be started.
+    """
+    url = database_url(settings, environ)
+    if url is not None:
+        for note in url.notes:
+            announce(f"the database's URL: {note}")
+        name = TableName.parse(settings.table, schema=url.schema)
+        async with Database(url) as database:
+            yield Opened(database, name, is_embedded=False)
+        return
+    with embedded.EmbeddedServer.at(embedded.home(environ), environ) as server:
+        announce(f"using the embedded database in {server.home}")
+        async with Database(dburl.DatabaseUrl(server.connection_keywords)) as database:
+            yield Opened(database, TableName.parse(settings.table), is_embedded=True)
+
+
+@asynccontextmanager
+async def opened_table(
+    settings: Settings, environ: Mapping[str, str], announce: Announce
+) -> AsyncIterator[tuple[Database, Table]]:
+    """Open the database and check its table; in the embedded one `init` happens by itself."""
+    async with opened(settings, environ, announce) as place:
+        if place.is_embedded:
+            yield place.database, await init(place.database, place.name, settings.lease)
+        else:
+            yield place.database, await usable_table(place.database, place.name)
+
+
+def database_url(settings: Settings, environ: Mapping[str, str]) -> dburl.DatabaseUrl | None:
+    """Find the database's URL: DATABASE_URL, DATABASE_URL_FILE, or the SUPABASE_* variables."""
+    if settings.database_url:
+        return dburl.parse(settings.database_url)
+    if settings.database_url_file:
+        return dburl.parse(_read(Path(settings.database_url_file)))
+    return dburl.from_supabase(environ)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(
+            f"cannot read DATABASE_URL_FILE {path}",
+            why=reason or "",
+            hint="correct the path, or its permissions",
+        ) from None

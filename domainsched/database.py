@@ -1,0 +1,234 @@
+"""One pooler-safe connection: opened when needed, opened again when lost, bounded in every wait.
+
+Whether a transaction pooler stands in between cannot be known from here, so the rules hold always:
+no prepared statements, no session state, no `options`, short transactions, settings by
+`set_config(..., true)` inside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
+from typing import LiteralString, Self, TypeVar
+
+import psycopg
+from psycopg import conninfo, sql
+from psycopg.rows import TupleRow
+
+from domainsched.dburl import DatabaseUrl, redact
+from domainsched.errors import DatabaseError, Refused
+from domainsched.retry import database_retrying
+
+T = TypeVar("T")
+Cursor = psycopg.AsyncCursor[TupleRow]
+Query = LiteralString | sql.SQL | sql.Composed
+
+STATEMENT_TIMEOUT = timedelta(seconds=15)
+LOCK_TIMEOUT = timedelta(seconds=3)
+IDLE_TIMEOUT = timedelta(seconds=30)
+"""A client that is cut off inside a transaction keeps its row locks until the server notices."""
+GRACE = timedelta(seconds=5)
+"""How much longer than the server's own limit we wait before the socket is cut from this side."""
+PATIENCE = timedelta(seconds=30)
+"""For how long a lost database is asked again before a run gives up."""
+
+_LOCALS: LiteralString = (
+    "SELECT set_config('statement_timeout', %(statement)s, true),"
+    " set_config('lock_timeout', %(lock)s, true),"
+    " set_config('idle_in_transaction_session_timeout', %(idle)s, true)"
+)
+
+# SQLSTATEs after which the same operation may succeed: connection exceptions, the server going
+# down or coming up or refusing for want of places, a standby after a failover, a pooler's mixed-up
+# statement names, and conflicts with others.
+_PASSING = re.compile(r"08...|57P0[1-5]|53300|25006|25P0[34]|26000|42P05|40001|40P01|55P03|57014")
+
+
+_REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError)
+_AGAIN = "run the command again; claims that were cut off expire by themselves"
+_EXPLANATIONS = {
+    "25006": ("the database is read-only", "is it a standby? point DATABASE_URL at the primary"),
+    "3F000": ("the table's schema does not exist", "create it, or correct DOMAINSCHED_TABLE"),
+    "42501": ("the database refuses for want of a right", "ask its owner for a GRANT"),
+    "53100": ("the database server's disk is full", "free space there; then run it again"),
+    "53300": ("the database has no connection to spare", "run it again when others have ended"),
+    "55P03": ("somebody else holds a lock on the table", "run it again when they have ended"),
+    "57014": ("a statement took too long", "is the database overloaded? run it again later"),
+    "57P01": ("the database server is shutting down", _AGAIN),
+    "57P03": ("the database server is starting up", _AGAIN),
+}
+
+
+class Database:
+    """The connection of one process, as an async context manager."""
+
+    def __init__(self, url: DatabaseUrl) -> None:
+        self.url = url
+        self._connection: psycopg.AsyncConnection[TupleRow] | None = None
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self.run(self._connected)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the connection; nothing is waited for."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    def abandon(self) -> None:
+        """Cut the connection under whatever is being waited for, which then fails at once."""
+        if self._connection is not None:
+            _cut(self._connection)
+
+    @contextlib.asynccontextmanager
+    async def transaction(
+        self, *, statement_timeout: timedelta = STATEMENT_TIMEOUT, bound: timedelta | None = None
+    ) -> AsyncIterator[Cursor]:
+        """Open a short transaction; it is committed on a clean exit and rolled back on an error.
+
+        `statement_timeout` is the server's limit for one statement; `bound` is ours for the
+        transaction: then the socket is cut, which ends any wait, also on a connection that is half
+        open. Raises psycopg's errors: wrap the whole in `run`, which turns them into ours.
+        """
+        async with self._turn:
+            connection = await self._connected()
+            with _watchdog(connection, bound or statement_timeout + GRACE):
+                async with connection.transaction(), connection.cursor() as cursor:
+                    await cursor.execute(_LOCALS, self._locals(statement_timeout))
+                    yield cursor
+
+    async def outside_transaction(self, statement: Query) -> None:
+        """Execute one statement that may not stand in a transaction (CREATE INDEX CONCURRENTLY)."""
+        async with self._turn:
+            connection = await self._connected()
+            await connection.execute(statement)
+
+    async def run(
+        self, operation: Callable[[], Awaitable[T]], *, patience: timedelta | None = None
+    ) -> T:
+        """Await `operation`, again for up to `patience` (default: once) while the database is away.
+
+        Raises:
+            DatabaseError: what PostgreSQL or the network said, without secrets.
+        """
+        try:
+            if patience is None:
+                return await operation()
+            async for attempt in database_retrying(self.is_passing, patience):
+                with attempt:
+                    return await operation()
+        except psycopg.Error as error:
+            raise self.explain(error) from error
+        raise AssertionError("tenacity returns a result or raises")
+
+    def is_passing(self, error: BaseException) -> bool:
+        """Say whether the same operation may succeed later on a new connection."""
+        if not isinstance(error, psycopg.OperationalError | psycopg.InternalError):
+            return False
+        if error.sqlstate is None:
+            return not _is_hopeless(str(error))
+        return _PASSING.fullmatch(error.sqlstate) is not None
+
+    def explain(self, error: psycopg.Error) -> DatabaseError:
+        """Put a driver's error into words, with what to do next."""
+        why = self.redact(_first_line(error))
+        if self._connection is None and isinstance(error, psycopg.OperationalError):
+            reason = _short_reason(why)
+            what = f"cannot connect to PostgreSQL at {self.url.safe}"
+            return DatabaseError(what, why=reason, hint=_connect_hint(reason))
+        if error.sqlstate is None:
+            what = f"lost the connection to PostgreSQL at {self.url.safe}"
+            return DatabaseError(what, why=why, hint=_AGAIN)
+        why = f"{why} (SQLSTATE {error.sqlstate})"
+        if isinstance(error, _REFUSALS) and error.sqlstate not in _EXPLANATIONS:
+            return Refused("PostgreSQL refused a statement", why=why)
+        what, hint = _EXPLANATIONS.get(error.sqlstate, ("PostgreSQL could not go on", _AGAIN))
+        return DatabaseError(what, why=why, hint=hint)
+
+    def redact(self, text: str) -> str:
+        """Take this connection's secrets out of `text`."""
+        return redact(text, self.url.secrets)
+
+    async def _connected(self) -> psycopg.AsyncConnection[TupleRow]:
+        if self._connection is None or self._connection.closed:
+            self._connection = None
+            self._connection = await psycopg.AsyncConnection.connect(
+                conninfo.make_conninfo("", **self.url.keywords),
+                autocommit=True,
+                prepare_threshold=None,
+            )
+        return self._connection
+
+    def _locals(self, timeout: timedelta) -> dict[str, str]:
+        wanted = self.url.settings
+        return {
+            "statement": wanted.get("statement_timeout", _milliseconds(timeout)),
+            "lock": wanted.get("lock_timeout", _milliseconds(LOCK_TIMEOUT)),
+            "idle": wanted.get("idle_in_transaction_session_timeout", _milliseconds(IDLE_TIMEOUT)),
+        }
+
+
+@contextlib.contextmanager
+def _watchdog(connection: psycopg.AsyncConnection[TupleRow], bound: timedelta) -> Iterator[None]:
+    """Cut the connection after `bound`.
+
+    Not `asyncio.timeout`: cancelling makes psycopg ask the server to cancel, over a network that
+    may be the very thing that hangs. A socket that is shut down ends every wait at once.
+    """
+    timer = asyncio.get_running_loop().call_later(bound.total_seconds(), _cut, connection)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(connection: psycopg.AsyncConnection[TupleRow]) -> None:
+    if connection.closed:
+        return
+    with contextlib.suppress(OSError), socket.socket(fileno=connection.fileno()) as raw:
+        try:
+            raw.shutdown(socket.SHUT_RDWR)
+        finally:
+            raw.detach()  # the descriptor belongs to libpq
+
+
+def _milliseconds(duration: timedelta) -> str:
+    return str(round(duration.total_seconds() * 1000))
+
+
+_HOPELESS = ("authentication failed", "does not exist", "no password supplied", "pg_hba.conf")
+
+
+def _is_hopeless(text: str) -> bool:
+    """Tell a refusal that no waiting mends; a failed connect has no SQLSTATE, only its text."""
+    return any(word in text for word in _HOPELESS)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    text = error.diag.message_primary or str(error)
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+
+
+def _short_reason(text: str) -> str:
+    """Cut libpq's preamble: 'connection to server at "h", port 5432 failed: FATAL:  ...'."""
+    reason = re.split(r"failed: |FATAL: +", text)[-1].strip()
+    return reason[:1].lower() + reason[1:] if reason else text
+
+
+def _connect_hint(reason: str) -> str:
+    if "authentication failed" in reason or "no password supplied" in reason:
+        return "check the user and password in DATABASE_URL, or in ~/.pgpass"
+    if "does not exist" in reason:
+        return "check the database and user names in DATABASE_URL"
+    if "translate host name" in reason or "resolve host" in reason:
+        return "check the host name in DATABASE_URL"
+    return "is the server up and reachable from here?  pg_isready tells"

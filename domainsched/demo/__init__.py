@@ -1,0 +1,144 @@
+"""The thirty-second tour: sample sites served on loopback, processed in a database of their own."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from domainsched.addresses import Address
+from domainsched.batch import Surroundings, process
+from domainsched.config import Settings
+from domainsched.database import Database
+from domainsched.dburl import DatabaseUrl
+from domainsched.demo.server import Ports, authority, serving
+from domainsched.demo.sites import SERVED, SITES, Site
+from domainsched.embedded import EmbeddedServer
+from domainsched.errors import ExitCode
+from domainsched.models import Status
+from domainsched.names import canonical
+from domainsched.report import Report
+from domainsched.schema import Table, TableName, init
+from domainsched.store import Store
+from domainsched.worker import Stop
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one sample site, and how it differs from what is right."""
+
+    site: Site
+    row: Row
+    differences: tuple[str, ...]
+
+
+async def demonstrate(environ: Mapping[str, str], report: Report) -> int:
+    """Add, process and inspect the sample sites; exit code 1 if anything is not as known."""
+    served = {canonical(site.name): site.answer for site in SITES if site.answer} | SERVED
+    async with serving(served) as ports, _database(environ, report) as database:
+        settings = Settings.load({}, _variables(served, ports))
+        table = await init(database, TableName.parse("domains"), settings.lease)
+        store = Store(database, table)
+        report.info(f"adding {len(SITES)} sample sites, served on 127.0.0.1 by this program")
+        await store.add([canonical(site.name) for site in SITES], tenant=settings.default_tenant)
+        with report.running(len(SITES)):
+            await _process(database, table, settings, report)
+        findings = [_finding(site, await _row(store, site)) for site in SITES]
+    report.demo([_described(finding) for finding in findings])
+    return ExitCode.FAILURE if any(finding.differences for finding in findings) else ExitCode.OK
+
+
+@asynccontextmanager
+async def _database(environ: Mapping[str, str], report: Report) -> AsyncIterator[Database]:
+    """Start a database in a directory of its own, which is gone afterwards."""
+    report.info("starting a database for the demo alone; yours is not touched")
+    with _home() as home, EmbeddedServer.at(home, environ, settings={"fsync": "off"}) as server:
+        async with Database(DatabaseUrl(server.connection_keywords)) as database:
+            yield database
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="domainsched-demo-", ignore_cleanup_errors=True) as name:
+        home = Path(name)
+        home.chmod(0o711)  # as root, PostgreSQL runs as somebody else, who must get in
+        yield home
+
+
+def _variables(served: Iterable[str], ports: Ports) -> dict[str, str]:
+    """Lead the sites' names to the server, and nowhere else."""
+    rules = [
+        f"{prefix}{name}:{port}:127.0.0.1:{to_port}"
+        for name in served
+        for prefix in ("", "www.")
+        for port, to_port in ((443, ports.https), (80, ports.http))
+    ]
+    return {
+        "DOMAINSCHED_CONNECT_TO": ",".join(rules),
+        "DOMAINSCHED_ALLOW_NETWORK": "127.0.0.1/32",
+        "DOMAINSCHED_LIMIT": "0",
+        "DOMAINSCHED_TIMEOUT": "10s",
+        "DOMAINSCHED_MAX_ATTEMPTS": "1",
+    }
+
+
+async def _resolve(host: str) -> Sequence[Address]:
+    """Answer for addresses alone: what is not served does not exist, and nobody is asked."""
+    try:
+        return [ip_address(host)]
+    except ValueError:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
+
+
+async def _process(database: Database, table: Table, settings: Settings, report: Report) -> None:
+    stop = Stop()
+    with stop.on_signals(lambda: report.info("ending"), database.abandon):
+        await process(
+            database,
+            table,
+            settings,
+            stop=stop,
+            on_begin=report.begun,
+            on_settled=report.advanced,
+            surroundings=Surroundings(_resolve, (authority(),)),
+        )
+
+
+async def _row(store: Store, site: Site) -> Row:
+    rows, _ = await store.named([canonical(site.name)])
+    return rows[0]
+
+
+def _finding(site: Site, row: Row) -> Finding:
+    expected: dict[str, Any] = {
+        **site.expected,
+        "status": Status.ERROR if site.fails_as else Status.COMPLETED,
+        "last_error_kind": site.fails_as,
+    }
+    differences = tuple(
+        f"{column} is {row[column]!r}, not {right!r}"
+        for column, right in expected.items()
+        if row[column] != right
+    )
+    return Finding(site, row, differences)
+
+
+def _described(finding: Finding) -> dict[str, Any]:
+    row = finding.row
+    return {
+        "domain": finding.site.name,
+        "shows": finding.site.shows,
+        "status": row["status"],
+        "kind": row["last_error_kind"],
+        "title": row["title"],
+        "technologies": list((row["tech_stack"] or {}).get("technologies") or {}),
+        "ok": not finding.differences,
+        "differences": list(finding.differences),
+    }

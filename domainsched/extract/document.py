@@ -1,0 +1,290 @@
+"""A page, decoded and parsed once: what every rule of extraction reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
+
+from domainsched.extract import guard
+from domainsched.extract.encoding import clean, decode
+
+_INVISIBLE = frozenset(
+    [
+        "script",
+        "style",
+        "template",
+        "svg",
+        "math",
+        "iframe",
+        "object",
+        "select",
+        "textarea",
+        "head",
+        "title",
+        "noembed",
+        "noframes",
+        "xmp",
+        "canvas",
+        "audio",
+        "video",
+        "datalist",
+    ]
+)
+_INLINE = frozenset(
+    [
+        "a",
+        "abbr",
+        "b",
+        "bdi",
+        "bdo",
+        "big",
+        "cite",
+        "code",
+        "data",
+        "del",
+        "em",
+        "font",
+        "i",
+        "ins",
+        "kbd",
+        "label",
+        "mark",
+        "nobr",
+        "q",
+        "s",
+        "samp",
+        "small",
+        "span",
+        "strike",
+        "strong",
+        "sub",
+        "sup",
+        "time",
+        "tt",
+        "u",
+        "var",
+        "wbr",
+    ]
+)
+_COMMENT = re.compile(r"<!--([^<>]{1,120})")
+_ABSOLUTE = re.compile(r"https?://\w", re.IGNORECASE)
+_BREAKS = re.compile(r"[\t\r\n]")
+_MAX_ASSETS = 500
+_MAX_URL = 2_000
+"""Characters; longer ones are data, not addresses, and cost every pattern that looks at them."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One page: its tree, and the views of it that several rules share. URLs are as written."""
+
+    tree: LexborHTMLParser
+    url: str
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    charset: str
+    cut: bool
+    """The markup went beyond the guard; only its beginning was parsed."""
+    elements: Mapping[str, list[LexborNode]]
+    """By tag name, in document order, without what lies in SVG."""
+    text: str
+    """What a reader sees: one line a block, white space collapsed."""
+    comments: str
+    """The beginnings of the comments, where plugins leave their names; one a line or more."""
+
+    def all(self, *tags: str) -> list[LexborNode]:
+        """Give the elements with one of these tags, tag by tag, each in document order."""
+        return [node for tag in tags for node in self.elements.get(tag, [])]
+
+    @cached_property
+    def base(self) -> str:
+        """What relative URLs are relative to (HTML, section 4.2.3)."""
+        hrefs = (node.attributes.get("href") for node in self.all("base"))
+        return join(self.url, next((href for href in hrefs if href), "")) or self.url
+
+    @cached_property
+    def host(self) -> str:
+        """The page's host, in lower case, without `www.`."""
+        return host_of(self.url)
+
+    @cached_property
+    def metas(self) -> Mapping[str, list[str]]:
+        """Non-empty contents by lower-case `name`, `property`, `itemprop` or `http-equiv`."""
+        found: dict[str, list[str]] = {}
+        for node in self.all("meta"):
+            attributes = node.attributes
+            content = clean(attributes.get("content") or "")
+            for key in ("name", "property", "itemprop", "http-equiv"):
+                name = (attributes.get(key) or "").strip().lower()
+                if name and content:
+                    found.setdefault(name, []).append(content)
+        return found
+
+    @cached_property
+    def links(self) -> list[tuple[frozenset[str], Mapping[str, str | None]]]:
+        """Each `<link>`: its rel tokens in lower case, and its attributes."""
+        return [
+            (frozenset((attributes.get("rel") or "").lower().split()), attributes)
+            for attributes in (node.attributes for node in self.all("link"))
+        ]
+
+    @cached_property
+    def anchors(self) -> list[tuple[str, LexborNode]]:
+        """Each `<a>` and `<area>` that leads somewhere: its href, trimmed, and its node."""
+        hrefs = (
+            ((node.attributes.get("href") or "").strip(), node) for node in self.all("a", "area")
+        )
+        return [(href, node) for href, node in hrefs if href]
+
+    @cached_property
+    def scripts(self) -> list[str]:
+        """The texts of the inline scripts."""
+        return [node.text() for node in self.all("script") if not node.attributes.get("src")]
+
+    @cached_property
+    def assets(self) -> list[str]:
+        """The URLs of what the page loads, without repeats: what it links to is no part of it."""
+        wanted = {"stylesheet", "preload", "modulepreload", "preconnect", "dns-prefetch", "icon"}
+        hrefs = [link.get("href") for rel, link in self.links if rel & wanted]
+        for node in self.all("script", "iframe", "img", "embed"):
+            attributes = node.attributes
+            hrefs.append(attributes.get("src") or attributes.get("data-src"))
+        urls = (self.resolve(href) for href in hrefs if href)
+        return list(dict.fromkeys(url for url in urls if url))[:_MAX_ASSETS]
+
+    @cached_property
+    def json_ld(self) -> list[dict[str, Any]]:
+        """Every object in the page's JSON-LD, nested ones too, in document order."""
+        nodes = [
+            node
+            for node in self.all("script")
+            if "ld+json" in (node.attributes.get("type") or "").lower()
+        ]
+        return [item for node in nodes for item in _objects(_json(node.text()))]
+
+    def meta(self, *names: str) -> str | None:
+        """Give the first content under the first of these names that has one."""
+        return next((self.metas[name][0] for name in names if name in self.metas), None)
+
+    def resolve(self, href: str | None) -> str | None:
+        """Give the absolute http(s) URL of a reference in the page, or None."""
+        return join(self.base, href or "")
+
+
+def parse(body: bytes, url: str, headers: Mapping[str, str]) -> Document:
+    """Decode and parse a page; total on any bytes, and bounded as far as `guard` can tell."""
+    headers = {name.lower(): value for name, value in headers.items()}
+    text, charset = decode(body, headers.get("content-type", ""))
+    beginning = guard.cut(text)
+    # Mutation events make <select> quadratic in its options, and nothing here listens to them.
+    tree = LexborHTMLParser(
+        beginning.encode("utf-8", "replace"), options=LexborDocumentOptions.WO_EVENTS
+    )
+    elements, lines = _walk(tree)
+    return Document(
+        tree=tree,
+        url=url,
+        headers=headers,
+        charset=charset,
+        cut=len(beginning) < len(text),
+        elements=elements,
+        text=lines,
+        comments="\n".join(_COMMENT.findall(beginning)),
+    )
+
+
+def split(url: str) -> SplitResult:
+    """Split a URL; one that cannot be split is empty."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.hostname, parts.port
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+    return parts
+
+
+def host_of(url: str) -> str:
+    """Give a URL's host, in lower case, without `www.`; "" if it has none."""
+    return (split(url).hostname or "").removeprefix("www.")
+
+
+def join(base: str, href: str) -> str | None:
+    """Resolve `href` against `base`; None unless the result is an http(s) URL with a host."""
+    href = href.strip()
+    if not href or len(href) > _MAX_URL:
+        return None
+    href = _BREAKS.sub("", href)
+    try:
+        url = href if _ABSOLUTE.match(href) else urljoin(base, href.replace("\\", "/"))
+    except ValueError:
+        return None
+    parts = split(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return None
+    return clean(url).replace(" ", "%20")
+
+
+def ancestors(node: LexborNode, limit: int = 12) -> Iterator[LexborNode]:
+    """Yield the elements around `node`, nearest first; far ones say little about it."""
+    parent = node.parent
+    while parent is not None and limit and parent.tag != "-document":
+        yield parent
+        parent = parent.parent
+        limit -= 1
+
+
+def _walk(tree: LexborHTMLParser) -> tuple[dict[str, list[LexborNode]], str]:
+    elements: dict[str, list[LexborNode]] = {}
+    text: list[str] = []
+    if tree.root is not None:
+        _collect(tree.root, elements, text)
+    lines = (clean(line) for line in "".join(text).split("\x1e"))
+    return elements, "\n".join(line for line in lines if line)
+
+
+def _collect(root: LexborNode, elements: dict[str, list[LexborNode]], text: list[str]) -> None:
+    """Walk with a stack of our own: pages nest deeper than Python's."""
+    stack = [(root.iter(include_text=True), "html", True)]
+    while stack:
+        children, tag, visible = stack[-1]
+        node = next(children, None)
+        if node is None:
+            stack.pop()
+            text += [] if tag in _INLINE else ["\x1e"]
+            continue
+        name = node.tag or ""
+        if name == "-text":
+            text += [node.text_content or ""] if visible else []
+            continue
+        if name not in _INLINE:
+            text.append("\x1e")
+        elements.setdefault(name, []).append(node)
+        if name not in {"svg", "math"}:
+            stack.append((node.iter(include_text=True), name, visible and name not in _INVISIBLE))
+
+
+def _json(text: str) -> Any:  # noqa: ANN401 - JSON is anything
+    text = re.sub(r"^\s*(?:<!--|/\*.*?\*/|//<!\[CDATA\[)|(?:-->|//\]\]>)\s*$", "", text)
+    try:
+        return json.loads(text.rstrip().rstrip(";"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON is anything
+    queue = deque([value])
+    while queue:
+        item = queue.popleft()
+        if isinstance(item, dict):
+            yield item
+            queue.extendleft(reversed(item.values()))
+        elif isinstance(item, list):
+            queue.extendleft(reversed(item))

@@ -1,0 +1,126 @@
+"""Bytes to text as a browser would read them, and back to text that is safe to keep."""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+# WHATWG Encoding, section 4.2: label -> encoding, with Python's names for the encodings. What a
+# label there means to browsers is kept: latin-1 and ascii are windows-1252, gb2312 is gb18030.
+_LABELS = {
+    "utf-8": "utf-8 utf8 unicode-1-1-utf-8 unicode11utf8 unicode20utf8 x-unicode20utf8",
+    "cp1252": "ansi_x3.4-1968 ascii cp1252 cp819 csisolatin1 ibm819 iso-8859-1 iso-ir-100 iso8859-1"
+    " iso88591 iso_8859-1 iso_8859-1:1987 l1 latin1 latin-1 us-ascii windows-1252 x-cp1252",
+    "iso8859-2": "csisolatin2 iso-8859-2 iso-ir-101 iso8859-2 iso88592 iso_8859-2 l2 latin2",
+    "iso8859-3": "csisolatin3 iso-8859-3 iso-ir-109 iso8859-3 iso88593 iso_8859-3 l3 latin3",
+    "iso8859-4": "csisolatin4 iso-8859-4 iso-ir-110 iso8859-4 iso88594 iso_8859-4 l4 latin4",
+    "iso8859-5": "csisolatincyrillic cyrillic iso-8859-5 iso-ir-144 iso8859-5 iso88595 iso_8859-5",
+    "iso8859-6": "arabic asmo-708 csisolatinarabic ecma-114 iso-8859-6 iso-8859-6-e iso-8859-6-i"
+    " iso-ir-127 iso8859-6 iso88596 iso_8859-6",
+    "iso8859-7": "csisolatingreek ecma-118 elot_928 greek greek8 iso-8859-7 iso-ir-126 iso8859-7"
+    " iso88597 iso_8859-7 sun_eu_greek",
+    "iso8859-8": "csisolatinhebrew hebrew iso-8859-8 iso-8859-8-e iso-8859-8-i iso-ir-138 iso8859-8"
+    " iso88598 iso_8859-8 logical visual",
+    "iso8859-10": "csisolatin6 iso-8859-10 iso-ir-157 iso8859-10 iso885910 l6 latin6",
+    "iso8859-13": "iso-8859-13 iso8859-13 iso885913",
+    "iso8859-14": "iso-8859-14 iso8859-14 iso885914",
+    "iso8859-15": "csisolatin9 iso-8859-15 iso8859-15 iso885915 iso_8859-15 l9",
+    "iso8859-16": "iso-8859-16",
+    "cp866": "866 cp866 csibm866 ibm866",
+    "koi8-r": "cskoi8r koi koi8 koi8-r koi8_r",
+    "koi8-u": "koi8-ru koi8-u",
+    "mac-roman": "csmacintosh mac macintosh x-mac-roman",
+    "mac-cyrillic": "x-mac-cyrillic x-mac-ukrainian",
+    "cp874": "dos-874 iso-8859-11 iso8859-11 iso885911 tis-620 windows-874",
+    "cp1250": "cp1250 windows-1250 x-cp1250",
+    "cp1251": "cp1251 windows-1251 x-cp1251 win-1251",
+    "cp1253": "cp1253 windows-1253 x-cp1253",
+    "cp1254": "cp1254 csisolatin5 iso-8859-9 iso-ir-148 iso8859-9 iso88599 iso_8859-9 l5 latin5"
+    " windows-1254 x-cp1254",
+    "cp1255": "cp1255 windows-1255 x-cp1255",
+    "cp1256": "cp1256 windows-1256 x-cp1256",
+    "cp1257": "cp1257 windows-1257 x-cp1257",
+    "cp1258": "cp1258 windows-1258 x-cp1258",
+    "gb18030": "chinese csgb2312 csiso58gb231280 gb18030 gb2312 gb_2312 gb_2312-80 gbk iso-ir-58"
+    " x-gbk",
+    "big5hkscs": "big5 big5-hkscs cn-big5 csbig5 x-x-big5",
+    "euc_jp": "cseucpkdfmtjapanese euc-jp x-euc-jp",
+    "iso2022_jp": "csiso2022jp iso-2022-jp",
+    "cp932": "csshiftjis ms932 ms_kanji shift-jis shift_jis sjis windows-31j x-sjis",
+    "cp949": "cseuckr csksc56011987 euc-kr iso-ir-149 korean ks_c_5601-1987 ks_c_5601-1989 ksc5601"
+    " ksc_5601 windows-949",
+    "utf-16-be": "unicodefffe utf-16be",
+    "utf-16-le": "csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff utf-16 utf-16le",
+}
+_ENCODINGS = {label: name for name, labels in _LABELS.items() for label in labels.split()}
+
+_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"))
+_PRESCAN_BYTES = 1024
+"""HTML, section 13.2.3.2: how far a declaration in the markup is looked for. We look further,
+as browsers do in practice when the first packet is longer."""
+
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_META = re.compile(rb"<meta\b[^>]{0,300}", re.IGNORECASE)
+_XML = re.compile(rb"""^\s*<\?xml[^>]{0,100}encoding\s*=\s*["']([\w.:-]+)""", re.IGNORECASE)
+
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+
+
+def decode(body: bytes, content_type: str = "") -> tuple[str, str]:
+    """Give the text of `body` and the encoding it was read in.
+
+    In the order of HTML, section 13.2.3: byte order mark, HTTP header, `<meta>`, then the bytes
+    themselves. Never fails: what does not fit becomes U+FFFD.
+    """
+    name = _from_bom(body) or _from_header(content_type) or _from_markup(body) or _from_bytes(body)
+    text = body.decode(name, errors="replace").removeprefix("\ufeff")
+    return text.replace("\x00", ""), name
+
+
+def clean(text: str) -> str:
+    """Collapse white space; drop controls, surrogates and the marks that reorder a terminal."""
+    return " ".join(_UNSAFE.sub("", text).split())
+
+
+def _from_bom(body: bytes) -> str | None:
+    return next((name for bom, name in _BOMS if body.startswith(bom)), None)
+
+
+def _from_header(content_type: str) -> str | None:
+    found = _CHARSET.search(content_type)
+    return _ENCODINGS.get(found[1].lower()) if found else None
+
+
+def _from_markup(body: bytes) -> str | None:
+    name = _declared(body[: 8 * _PRESCAN_BYTES])
+    if name is None:
+        return None
+    # Markup that was read as text cannot be UTF-16; and proxies recode pages but not their <meta>.
+    return "utf-8" if name.startswith("utf-16") or _is_utf8_beyond_ascii(body) else name
+
+
+def _declared(head: bytes) -> str | None:
+    xml = _XML.match(head)
+    labels = [xml[1].decode("ascii", "replace")] if xml else []
+    for meta in _META.findall(head):
+        labels += _CHARSET.findall(meta.decode("ascii", "replace"))
+    known = (_ENCODINGS.get(label.lower()) for label in labels)
+    return next((name for name in known if name), None)
+
+
+def _from_bytes(body: bytes) -> str:
+    return "utf-8" if _is_utf8(body) else "cp1252"
+
+
+def _is_utf8_beyond_ascii(body: bytes) -> bool:
+    return not body.isascii() and _is_utf8(body)
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:  # a character cut in two at the end of a truncated body is no fault
+        codecs.getincrementaldecoder("utf-8")().decode(body, final=False)
+    except UnicodeDecodeError:
+        return False
+    return True

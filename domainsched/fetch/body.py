@@ -1,0 +1,92 @@
+"""Reading a response's body within bounds of size, of expansion and of pieces."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import httpx
+
+from domainsched.fetch.failure import body_errors, fail
+from domainsched.models import Kind
+
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+_BOMB_RATIO = 100
+"""Markup packs 5 to 20 times; only a body made for it comes past 100 (deflate's limit is 1032)."""
+_MAX_PIECES = 50_000
+"""Each chunk costs some 10 microseconds to parse, however small it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What was read, decompressed."""
+
+    data: bytes
+    truncated: bool
+    """It went on past the limit."""
+
+
+async def read_body(response: httpx.Response, max_bytes: int) -> Body:
+    """Read up to `max_bytes`, counted after decompression.
+
+    Raises:
+        VisitError: `protocol` for a body that is broken or in an unknown coding, `too_large` for a
+            decompression bomb; conclusive.
+
+    """
+    sink = _Sink(_inflater(response), max_bytes + 1)
+    with body_errors():
+        async for piece in response.aiter_raw():
+            sink.write(piece)
+            if sink.is_full:
+                break
+    if not sink.is_full:
+        sink.check_end()
+    return Body(bytes(sink.data[:max_bytes]), truncated=sink.is_full)
+
+
+def _inflater(response: httpx.Response) -> zlib._Decompress | None:
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding in _COMPRESSED:
+        return zlib.decompressobj(_GZIP_OR_ZLIB)
+    if coding in {"identity", ""}:
+        return None
+    raise fail(Kind.PROTOCOL, f"content coding {coding!r}, which was not asked for")
+
+
+class _Sink:
+    """Takes a body piece by piece and never inflates more of it than there is room for."""
+
+    def __init__(self, inflater: zlib._Decompress | None, max_bytes: int) -> None:
+        self.data = bytearray()
+        self._inflater = inflater
+        self._max_bytes = max_bytes
+        self._wire_bytes = 0
+        self._pieces = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.data) >= self._max_bytes
+
+    def write(self, piece: bytes) -> None:
+        self._pieces += 1
+        if self._pieces > _MAX_PIECES:
+            raise fail(Kind.PROTOCOL, f"a body in more than {_MAX_PIECES} pieces")
+        room = self._max_bytes - len(self.data)
+        self.data += self._inflate(self._inflater, piece, room) if self._inflater else piece[:room]
+
+    def _inflate(self, inflater: zlib._Decompress, piece: bytes, room: int) -> bytes:
+        try:
+            data = inflater.decompress(piece, room)
+        except zlib.error as error:
+            raise fail(Kind.PROTOCOL, f"broken compression: {error}") from error
+        self._wire_bytes += len(piece) - len(inflater.unconsumed_tail)
+        if len(data) == room and room + len(self.data) > _BOMB_RATIO * self._wire_bytes:
+            raise fail(Kind.TOO_LARGE, "a decompression bomb")
+        return data
+
+    def check_end(self) -> None:
+        """Refuse a compressed body that ended early; what follows its end is ignored."""
+        if self._inflater and self._wire_bytes and not self._inflater.eof:
+            raise fail(Kind.PROTOCOL, "the compressed body ends in the middle")

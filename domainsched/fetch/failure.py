@@ -1,0 +1,126 @@
+"""Why a visit found no page: from the exceptions of the network to `Failed`, in clean words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import httpcore
+
+from domainsched.models import Failed, Kind
+
+_MAX_DETAIL = 300
+_UNREACHABLE = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH})
+_WIRE_ERRORS = (
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+    OSError,  # httpcore lets ssl.SSLError through while it reads
+)
+
+
+class VisitError(Exception):
+    """One URL gave no page."""
+
+    def __init__(self, failed: Failed, *, conclusive: bool = False, dropped: bool = False) -> None:
+        super().__init__(failed.detail)
+        self.failed = failed
+        self.conclusive = conclusive
+        """The site has spoken, or must not be contacted: its other URLs are not tried."""
+        self.dropped = dropped
+        """The connection broke, which often passes: the same URL is worth another try."""
+
+
+def clean_text(text: str, max_length: int = _MAX_DETAIL) -> str:
+    """Make text from the wire fit for a terminal and a table: one short printable line."""
+    printable = "".join(char if char.isprintable() else " " for char in text[: 2 * max_length])
+    line = " ".join(printable.split())
+    return line if len(line) <= max_length else line[: max_length - 1] + "…"
+
+
+def fail(kind: Kind, detail: str) -> VisitError:
+    """Build the conclusive error for something the site has said."""
+    return VisitError(Failed(kind, clean_text(detail)), conclusive=True)
+
+
+def dns_failure(error: OSError) -> VisitError:
+    """Translate what the resolver raised; no answer at all may be our own network's fault."""
+    unreachable = error.errno == socket.EAI_AGAIN
+    detail = f"the host name does not resolve: {error.strerror or 'no address'}"
+    return VisitError(Failed(Kind.DNS, clean_text(detail), unreachable=unreachable))
+
+
+def connect_failure(errors: Sequence[Exception]) -> VisitError:
+    """Choose among the failures of a host's addresses the one that says most.
+
+    A machine without IPv6 cannot reach half of a host's addresses: that says nothing of the host.
+    """
+    failures = [_connect_failure(error) for error in errors]
+    return next((each for each in failures if not each.failed.unreachable), failures[0])
+
+
+def _connect_failure(error: Exception) -> VisitError:
+    if isinstance(error, httpcore.ConnectTimeout):
+        return VisitError(Failed(Kind.TIMEOUT, "no connection in time"))
+    cause = _root_cause(error)
+    number = cause.errno if isinstance(cause, OSError) else None
+    detail = os.strerror(number).lower() if number else "no connection"
+    return VisitError(Failed(Kind.CONNECT, detail, unreachable=number in _UNREACHABLE))
+
+
+@contextmanager
+def head_errors() -> Iterator[None]:
+    """Translate what may go wrong until the head of an answer has come."""
+    try:
+        yield
+    except _WIRE_ERRORS as error:
+        raise _head_failure(error) from error
+
+
+def _head_failure(error: Exception) -> VisitError:
+    match error:
+        case httpcore.ConnectTimeout():
+            return VisitError(Failed(Kind.TIMEOUT, "no TLS handshake in time"))
+        case httpcore.ConnectError() | ssl.SSLError():
+            return _tls_failure(_root_cause(error))
+        case httpcore.ProtocolError():
+            return VisitError(Failed(Kind.PROTOCOL, _protocol_detail(error)))
+        case _:
+            return VisitError(
+                Failed(Kind.CONNECT, "connection lost before an answer"), dropped=True
+            )
+
+
+def _tls_failure(cause: BaseException) -> VisitError:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return VisitError(Failed(Kind.TLS, clean_text(cause.verify_message.rstrip("."))))
+    if isinstance(cause, ssl.SSLError):
+        reason = (cause.reason or "unknown reason").replace("_", " ").lower()
+        return VisitError(Failed(Kind.TLS, clean_text(f"TLS failed: {reason}")))
+    return VisitError(Failed(Kind.TLS, "connection lost during the TLS handshake"), dropped=True)
+
+
+@contextmanager
+def body_errors() -> Iterator[None]:
+    """Translate what may go wrong while a body is read."""
+    try:
+        yield
+    except httpcore.ProtocolError as error:
+        raise fail(Kind.PROTOCOL, _protocol_detail(error)) from error
+    except _WIRE_ERRORS as error:
+        broken = Failed(Kind.PROTOCOL, "connection lost in the middle of the page")
+        raise VisitError(broken, conclusive=True, dropped=True) from error
+
+
+def _protocol_detail(error: Exception) -> str:
+    return clean_text(f"no valid HTTP: {error}".rstrip("."))
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

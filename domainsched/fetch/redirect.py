@@ -1,0 +1,71 @@
+"""Where a redirect leads, and whether a visit goes there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import httpx
+
+from domainsched.fetch.failure import VisitError, clean_text, fail
+from domainsched.models import Kind
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PORTS = frozenset({None, 80, 443})
+_HOST = re.compile(r"(?=.{1,253}\.?$)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f:.]+")
+_MAX_SHOWN = 100
+
+
+def redirect_target(url: httpx.URL, response: httpx.Response) -> httpx.URL | None:
+    """Resolve the Location of a redirect against `url` (RFC 3986); None if it is none.
+
+    User information and fragment are dropped.
+
+    Raises:
+        VisitError: `bad_redirect`, if it leads nowhere a visit goes: another scheme, another port,
+            no host.
+
+    """
+    location = response.headers.get("location", "").strip()
+    if response.status_code not in _REDIRECTS or not location:
+        return None
+    target = _join(url, location)
+    if reason := _objection(target):
+        raise fail(Kind.BAD_REDIRECT, f"a redirect to {reason}: {clean_text(location, _MAX_SHOWN)}")
+    return target.copy_with(userinfo=b"", fragment=None)
+
+
+def _join(url: httpx.URL, location: str) -> httpx.URL:
+    try:
+        return url.join(location)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise _not_a_url(location) from error
+
+
+def _not_a_url(location: str) -> VisitError:
+    shown = clean_text(location, _MAX_SHOWN)
+    return fail(Kind.BAD_REDIRECT, f"a redirect to what is no URL: {shown}")
+
+
+def _objection(target: httpx.URL) -> str | None:
+    if target.scheme not in {"http", "https"}:
+        return "another protocol"
+    if target.port not in _PORTS:
+        return "another port"
+    if not _HOST.fullmatch(target.raw_host.decode("ascii")):
+        return "no host name"
+    return None
+
+
+def check_trail(trail: Sequence[httpx.URL], target: httpx.URL, max_redirects: int) -> None:
+    """Refuse to go from the last URL of `trail` to `target` in a circle or for ever.
+
+    Raises:
+        VisitError: `too_many_redirects`.
+
+    """
+    shown = clean_text(str(target), _MAX_SHOWN)
+    if target in trail:
+        raise fail(Kind.TOO_MANY_REDIRECTS, f"redirects go in a circle: {shown}")
+    if len(trail) > max_redirects:
+        raise fail(Kind.TOO_MANY_REDIRECTS, f"more than {max_redirects} redirects, up to {shown}")

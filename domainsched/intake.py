@@ -1,0 +1,104 @@
+"""Names from arguments, files and standard input: all checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, Self, TextIO
+
+from domainsched.errors import UsageError
+from domainsched.names import RejectedLine, SourcedName, read_lines, read_names
+
+SHOWN = 20
+"""Invalid lines that an error lists; the rest is counted."""
+IN_MEMORY = 1024 * 1024
+"""Bytes of names held in memory; more go to a temporary file."""
+
+
+@dataclass
+class Intake:
+    """Checked names, spooled so that a million of them need no more memory than a hundred."""
+
+    _spool: IO[str]
+    accepted: int = 0
+    rejected: int = 0
+    first_rejected: tuple[RejectedLine, ...] = ()
+
+    @classmethod
+    def of(cls, entries: Iterable[SourcedName | RejectedLine]) -> Self:
+        """Read `entries` to their end."""
+        spool = SpooledTemporaryFile(IN_MEMORY, "w+", encoding="ascii")  # noqa: SIM115 - `close` closes it
+        intake = cls(spool)
+        for entry in entries:
+            if isinstance(entry, SourcedName):
+                intake._spool.write(f"{entry.name}\n")
+                intake.accepted += 1
+            else:
+                intake.rejected += 1
+                if intake.rejected <= SHOWN:
+                    intake.first_rejected += (entry,)
+        return intake
+
+    def names(self) -> Iterator[str]:
+        """Go through the accepted names, in the order of the input."""
+        self._spool.seek(0)
+        return (line.rstrip("\n") for line in self._spool)
+
+    def close(self) -> None:
+        """Give the temporary file back."""
+        self._spool.close()
+
+    def refusal(self) -> UsageError:
+        """Put the invalid lines into one error."""
+        total = self.accepted + self.rejected
+        lines = [f'{line.source}: "{line.text}"  {line.reason}' for line in self.first_rejected]
+        if self.rejected > len(lines):
+            lines.append(f"... and {self.rejected - len(lines):,} more")
+        verb = "is not a domain name" if self.rejected == 1 else "are not domain names"
+        rest = (
+            f", or pass --skip-invalid to add the other {self.accepted:,}" if self.accepted else ""
+        )
+        return UsageError(
+            f"{self.rejected:,} of {total:,} {verb}; nothing was added",
+            why="\n".join(lines),
+            hint=f"correct {'it' if self.rejected == 1 else 'them'}{rest if self.accepted else ''}",
+        )
+
+
+def read(arguments: Sequence[str], files: Sequence[str], stdin: TextIO | None) -> Intake:
+    """Take in arguments and files; `-` among either is standard input, which is else not read.
+
+    Raises:
+        UsageError: a file cannot be read, or standard input is closed.
+    """
+    names = [argument for argument in arguments if argument != "-"]
+    sources = [*(["-"] if "-" in arguments else []), *files]
+    with ExitStack() as stack:
+        entries = [_entries(stack, source, stdin) for source in dict.fromkeys(sources)]
+        return Intake.of(chain(read_names(names), *entries))
+
+
+def _entries(
+    stack: ExitStack, source: str, stdin: TextIO | None
+) -> Iterator[SourcedName | RejectedLine]:
+    if source == "-":
+        if stdin is None or stdin.closed:
+            raise UsageError("standard input is closed", hint="name a file: --file PATH")
+        return read_lines(_lines(stdin, "stdin"), "stdin")
+    try:
+        file = Path(source).open(encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115 - the stack closes it
+    except OSError as error:
+        raise UsageError(f"cannot read {source}", why=error.strerror or "") from None
+    return read_lines(_lines(stack.enter_context(file), source), source)
+
+
+def _lines(stream: TextIO, source: str) -> Iterator[str]:
+    """Go through the lines; a read error on the way becomes one of ours."""
+    try:
+        yield from stream
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {source}", why=str(error)) from None

@@ -1,0 +1,377 @@
+"""The queue's statements: claim, extend, settle, release. Who lost the lease can do none of them.
+
+`due_at` is one clock for both states: for a pending row the time from which it may be claimed, for
+a processing row the end of its lease. So a lease that ran out is simply due again, one partial
+index serves every claim, and no reaper is needed. All times are the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from domainsched.database import PATIENCE, Cursor, Database
+from domainsched.errors import Refused
+from domainsched.models import (
+    Claim,
+    Complete,
+    Fail,
+    Failed,
+    Kind,
+    Release,
+    Retry,
+    RowId,
+    Status,
+    Transition,
+)
+from domainsched.schema import Table
+
+RESULT_COLUMNS = (
+    "title",
+    "description",
+    "language",
+    "favicon_url",
+    "logo_url",
+    "email_addresses",
+    "phone_numbers",
+    "facebook_url",
+    "twitter_url",
+    "linkedin_url",
+    "instagram_url",
+    "youtube_url",
+    "is_wordpress",
+    "wordpress_version",
+    "has_elementor",
+    "tech_stack",
+    "has_ssl",
+    "ssl_issuer",
+    "ssl_version",
+    "ssl_expiry_date",
+    "server_type",
+    "ip_address",
+    "server_response_time",
+    "domain_metadata",
+)
+"""Filled where the table has them. One that came out empty keeps its old value: good data is never
+erased by a poorer visit; only `domain_metadata` always holds the latest visit as it was."""
+
+# The empty value of a list, which says "looked, and found none" where there was nothing before.
+_EMPTY = {"email_addresses": "'{}'", "phone_numbers": "'{}'"}
+
+CRASHED = (
+    "its worker died, or was cut off from the database, before it could say how the visit ended"
+)
+
+# The locking SELECT stands in a CTE, and so runs once; as a sub-select it may run once for each
+# row, and LIMIT then means nothing. Statuses are literals: with a parameter the partial index could
+# not serve. NO KEY, so that a stranger's foreign-key check on the row does not hide it from us.
+# A row whose lease ran out may be what killed its worker: it is claimed alone, so that it cannot
+# use up the attempts of its neighbours.
+_CLAIM = sql.SQL("""
+WITH picked AS MATERIALIZED (
+    SELECT id, status, due_at FROM {table}
+    WHERE status IN ('pending', 'processing') AND due_at <= statement_timestamp(){tenant}
+    ORDER BY due_at, id
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE SKIP LOCKED
+), chosen AS MATERIALIZED (
+    SELECT id, false AS reclaimed FROM picked
+    WHERE NOT EXISTS (SELECT FROM picked WHERE status = 'processing')
+    UNION ALL
+    (SELECT id, true FROM picked WHERE status = 'processing' ORDER BY due_at, id LIMIT 1)
+)
+UPDATE {table} AS d SET
+    status = CASE WHEN c.reclaimed AND d.attempts >= %(max_attempts)s
+                  THEN 'error' ELSE 'processing' END::{status_type},
+    attempts = CASE WHEN c.reclaimed THEN least(d.attempts + 1, %(max_attempts)s)
+                    WHEN d.attempts >= %(max_attempts)s OR d.last_error_kind IS NULL THEN 1
+                    ELSE d.attempts + 1 END,
+    last_error = CASE WHEN c.reclaimed THEN %(crashed)s ELSE d.last_error END,
+    last_error_kind = CASE WHEN c.reclaimed THEN 'crashed' ELSE d.last_error_kind END,
+    due_at = CASE WHEN c.reclaimed AND d.attempts >= %(max_attempts)s
+                  THEN statement_timestamp() ELSE statement_timestamp() + %(lease)s END,
+    claim_token = %(token)s,
+    claimed_by = %(worker)s{also}
+FROM chosen AS c
+WHERE d.id = c.id
+RETURNING d.id, d.domain, d.attempts, d.status::text, c.reclaimed
+""")
+
+# After a lost connection: did the claim with this token commit? A bounded range of the index.
+_CLAIMED = sql.SQL("""
+SELECT id, domain, attempts, status::text, coalesce(last_error_kind = 'crashed', false)
+FROM {table}
+WHERE status IN ('pending', 'processing') AND status = 'processing' AND claim_token = %(token)s
+    AND due_at BETWEEN statement_timestamp() AND statement_timestamp() + %(lease)s
+""")
+
+_EXTEND = sql.SQL("""
+UPDATE {table} AS d SET due_at = statement_timestamp() + %(lease)s
+FROM unnest(%(ids)s::{id_type}[], %(tokens)s::uuid[]) AS i(id, token)
+WHERE d.id = i.id AND d.claim_token = i.token AND d.status = 'processing'
+RETURNING d.id
+""")
+
+_RELEASE = sql.SQL("""
+UPDATE {table} AS d SET
+    status = 'pending', attempts = greatest(d.attempts - 1, 0), due_at = statement_timestamp()
+FROM unnest(%(ids)s::{id_type}[], %(tokens)s::uuid[]) AS i(id, token)
+WHERE d.id = i.id AND d.claim_token = i.token AND d.status = 'processing'
+RETURNING d.id
+""")
+
+# The token stays in the row, so that after a lost connection "settled by me" can be told from
+# "lost". A settled row's due_at lies in the past: whoever sets it to pending finds it due.
+_SETTLE = sql.SQL("""
+UPDATE {table} AS d SET
+    status = i.status, due_at = statement_timestamp() + i.delay,
+    last_error = i.last_error, last_error_kind = i.last_error_kind{assignments}
+FROM jsonb_to_recordset(%(rows)s) AS i(
+    id {id_type}, token uuid, status {status_type}, delay interval,
+    last_error text, last_error_kind text{definitions})
+WHERE d.id = i.id AND d.claim_token = i.token AND d.status = 'processing'
+RETURNING d.id
+""")
+
+_SETTLED = sql.SQL("""
+SELECT d.id FROM {table} AS d
+JOIN unnest(%(ids)s::{id_type}[], %(tokens)s::uuid[]) AS i(id, token)
+    ON d.id = i.id AND d.claim_token = i.token
+WHERE d.status <> 'processing'
+""")
+
+Ending = tuple[Claim, Transition]
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What one claim brought."""
+
+    claims: tuple[Claim, ...] = ()
+    exhausted: tuple[Claim, ...] = ()
+    """Rows whose every attempt ended with their worker's death: settled as `error`, unvisited."""
+
+
+class Queue:
+    """The statements of a worker, on one table."""
+
+    def __init__(self, database: Database, table: Table, *, tenant: UUID | None = None) -> None:
+        self._database = database
+        self._tenant = tenant
+        self._names = {
+            "table": table.identifier,
+            "id_type": sql.SQL(table.columns["id"]),
+            "status_type": sql.SQL(table.columns["status"]),
+            "tenant": sql.SQL("" if tenant is None else " AND tenant_id = %(tenant)s"),
+        }
+        also = [*table.stamp("updated_at"), *_on_exhausted(table)]
+        self._claim = _CLAIM.format(**self._names, also=_after_comma(also))
+        self._settle = _settle_statement(table, self._names)
+
+    async def claim(
+        self, limit: int, *, token: UUID, worker: str, lease: timedelta, max_attempts: int
+    ) -> Claimed:
+        """Take up to `limit` due rows, or one row alone whose lease ran out.
+
+        `token` is made by the caller: after a lost connection it tells whether the claim was
+        committed, so the rows are neither lost for a lease nor taken twice.
+        """
+        values = {
+            "limit": limit,
+            "token": token,
+            "worker": worker,
+            "lease": lease,
+            "max_attempts": max_attempts,
+            "tenant": self._tenant,
+            "crashed": CRASHED,
+        }
+        unsure = False
+
+        async def operation() -> list[tuple[Any, ...]]:
+            nonlocal unsure
+            async with self._database.transaction() as cursor:
+                if unsure:
+                    await cursor.execute(_CLAIMED.format(**self._names), values)
+                    if rows := await cursor.fetchall():
+                        return rows
+                unsure = True
+                await cursor.execute(self._claim, values)
+                return await cursor.fetchall()
+
+        return _claimed(await self._database.run(operation, patience=PATIENCE), token)
+
+    async def extend(self, claims: Iterable[Claim], lease: timedelta) -> set[RowId]:
+        """Give held claims a new lease from now; those not returned are held no more."""
+        return await self._guarded(_EXTEND, claims, lease=lease)
+
+    async def release(self, claims: Iterable[Claim]) -> set[RowId]:
+        """End claims without counting the attempt; the rows are due at once."""
+        return await self._guarded(_RELEASE, claims)
+
+    async def settle(self, endings: Sequence[Ending]) -> set[RowId]:
+        """Write outcomes and end their claims, in one statement.
+
+        A row that is not returned had lost its lease: its result was dropped. A batch that the
+        database refuses is repeated row by row, so that one poison row harms only itself: it ends
+        as `error`, kind `unstorable`.
+        """
+        released = [claim for claim, transition in endings if isinstance(transition, Release)]
+        kept = await self.release(released) if released else set()
+        visited = [ending for ending in endings if not isinstance(ending[1], Release)]
+        try:
+            return kept | await self._settle_together(visited)
+        except Refused:
+            for ending in visited:
+                kept |= await self._settle_alone(ending)
+            return kept
+
+    async def _settle_alone(self, ending: Ending) -> set[RowId]:
+        claim, _ = ending
+        try:
+            return await self._settle_together([ending])
+        except Refused as error:
+            failure = Failed(Kind.UNSTORABLE, f"the database refused the result: {error.why}")
+            return await self._settle_together([(claim, Fail(failure))])
+
+    async def _settle_together(self, endings: Sequence[Ending]) -> set[RowId]:
+        if not endings:
+            return set()
+        rows = Jsonb([_record(claim, transition) for claim, transition in endings])
+        pairs = _pairs(claim for claim, _ in endings)
+        unsure = False
+
+        async def operation() -> set[RowId]:
+            nonlocal unsure
+            async with self._database.transaction() as cursor:
+                done = (
+                    await _ids(cursor, _SETTLED.format(**self._names), pairs) if unsure else set()
+                )
+                unsure = True
+                return done | await _ids(cursor, self._settle, {"rows": rows})
+
+        return await self._database.run(operation, patience=PATIENCE)
+
+    async def _guarded(
+        self, statement: sql.SQL, claims: Iterable[Claim], **values: object
+    ) -> set[RowId]:
+        query, parameters = statement.format(**self._names), {**_pairs(claims), **values}
+
+        async def operation() -> set[RowId]:
+            async with self._database.transaction() as cursor:
+                return await _ids(cursor, query, parameters)
+
+        return await self._database.run(operation, patience=PATIENCE)
+
+
+def _settle_statement(table: Table, names: dict[str, sql.Composable]) -> sql.Composed:
+    present = [column for column in RESULT_COLUMNS if column in table.columns]
+    assignments = [
+        *(_assignment(column) for column in present),
+        *table.stamp("updated_at", "last_scan"),
+        *_on_success(table),
+        *_on_error(table),
+    ]
+    definitions = [
+        sql.SQL(", {} {}").format(
+            sql.Identifier(column),
+            sql.SQL(table.columns[column]),
+        )
+        for column in present
+    ]
+    return _SETTLE.format(
+        **names,
+        assignments=_after_comma(assignments),
+        definitions=sql.Composed(definitions),
+    )
+
+
+def _assignment(column: str) -> sql.Composed:
+    template = "{0} = coalesce(i.{0}, d.{0})"
+    if column in _EMPTY:
+        template = "{0} = coalesce(nullif(i.{0}, {1}), d.{0}, i.{0})"
+    return sql.SQL(template).format(sql.Identifier(column), sql.SQL(_EMPTY.get(column, "")))
+
+
+def _on_success(table: Table) -> list[sql.Composable]:
+    if "last_successful_scan" not in table.columns:
+        return []
+    template = sql.SQL(
+        "last_successful_scan ="
+        " CASE WHEN i.status = 'completed' THEN {} ELSE d.last_successful_scan END"
+    )
+    return [template.format(table.now("last_successful_scan"))]
+
+
+def _on_exhausted(table: Table) -> list[sql.Composable]:
+    if "error_count" not in table.columns:
+        return []
+    return [
+        sql.SQL(
+            "error_count = coalesce(d.error_count, 0)"
+            " + (c.reclaimed AND d.attempts >= %(max_attempts)s)::integer"
+        )
+    ]
+
+
+def _after_comma(assignments: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.Composed([sql.SQL(", ") + assignment for assignment in assignments])
+
+
+def _on_error(table: Table) -> list[sql.Composable]:
+    if "error_count" not in table.columns:
+        return []
+    return [
+        sql.SQL("error_count = coalesce(d.error_count, 0) + (i.status = 'error')::integer"),
+    ]
+
+
+def _record(claim: Claim, transition: Transition) -> dict[str, Any]:
+    record = {"id": _json_id(claim.id), "token": str(claim.token), "delay": "0"}
+    match transition:
+        case Complete(columns):
+            return {**columns, **record, "status": Status.COMPLETED}
+        case Retry(failure, delay):
+            seconds = f"{delay.total_seconds():.3f} seconds"
+            return {**record, **_failure(failure), "status": Status.PENDING, "delay": seconds}
+        case Fail(failure):
+            return {**record, **_failure(failure), "status": Status.ERROR}
+        case Release():
+            raise TypeError("a released claim has no record to write")
+
+
+def _json_id(row_id: RowId) -> int | str:
+    return row_id if isinstance(row_id, int) else str(row_id)
+
+
+def _failure(failure: Failed) -> dict[str, str]:
+    return {"last_error": failure.detail, "last_error_kind": failure.kind}
+
+
+def _claimed(rows: Iterable[tuple[Any, ...]], token: UUID) -> Claimed:
+    """Sort what came back; RETURNING has no order, but keys made by us grow with time."""
+    claims: list[Claim] = []
+    exhausted: list[Claim] = []
+    for row_id, domain, attempts, status, reclaimed in sorted(rows, key=itemgetter(0)):
+        claim = Claim(row_id, domain, attempts, token, reclaimed)
+        (claims if status == Status.PROCESSING else exhausted).append(claim)
+    return Claimed(tuple(claims), tuple(exhausted))
+
+
+def _pairs(claims: Iterable[Claim]) -> dict[str, object]:
+    held = list(claims)
+    return {
+        "ids": [str(claim.id) for claim in held],
+        "tokens": [str(claim.token) for claim in held],
+    }
+
+
+async def _ids(cursor: Cursor, query: sql.Composed, parameters: dict[str, Any]) -> set[RowId]:
+    await cursor.execute(query, parameters)
+    return {row[0] for row in await cursor.fetchall()}

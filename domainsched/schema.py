@@ -1,0 +1,362 @@
+"""The table domainsched needs: what the catalogue says is there, what is missing, and `init`.
+
+The catalogue is the truth about names and types. An existing table only ever gains columns and one
+index; nothing it has is changed or dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import resources
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import errors as pg_errors
+from psycopg import sql
+
+from domainsched.database import PATIENCE, Cursor, Database
+from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
+
+ADDED_COLUMNS: Mapping[str, str] = {
+    "attempts": "integer NOT NULL DEFAULT 0",
+    "due_at": "timestamptz NOT NULL DEFAULT now()",
+    "claim_token": "uuid",
+    "claimed_by": "text",
+    "last_error": "text",
+    "last_error_kind": "text",
+    "title": "text",
+    "description": "text",
+    "language": "text",
+    "favicon_url": "text",
+    "logo_url": "text",
+    "email_addresses": "text[]",
+    "phone_numbers": "text[]",
+    "facebook_url": "text",
+    "twitter_url": "text",
+    "linkedin_url": "text",
+    "instagram_url": "text",
+    "youtube_url": "text",
+    "is_wordpress": "boolean",
+    "wordpress_version": "text",
+    "has_elementor": "boolean",
+    "tech_stack": "jsonb",
+    "domain_metadata": "jsonb",
+}
+"""What `init` adds to an existing table. None of it rewrites the table: `now()` is evaluated once,
+when the column is added (PostgreSQL documentation, ALTER TABLE, Notes)."""
+
+KEY_COLUMNS = ("id", "domain", "status")
+"""What `init` cannot add: without these it is not a table of domains."""
+
+INDEX_PREDICATE = sql.SQL("status IN ('pending', 'processing')")
+RIGHTS = ("SELECT", "INSERT", "UPDATE")
+_INDEX_TRIES = 600
+_INDEX_WAIT = timedelta(seconds=0.5)
+"""Another process may be building the index of a large table: five minutes of patience."""
+
+# Storage options for a table we made: claims leave dead entries at the head of the index, which
+# autovacuum's proportional thresholds would let pile up. Not every engine knows them.
+_STORAGE = sql.SQL(
+    "ALTER TABLE {table} SET (fillfactor = 80, toast_tuple_target = 256,"
+    " autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,"
+    " autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000,"
+    " vacuum_index_cleanup = on)"
+)
+
+
+@dataclass(frozen=True)
+class TableName:
+    """A table's name, with its schema where one was given."""
+
+    table: str
+    schema: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, schema: str | None = None) -> TableName:
+        """Read `table` or `schema.table`; `schema` serves where `text` names none."""
+        given, _, table = text.rpartition(".")
+        if not re.fullmatch(r"[^\W\d][\w$]*", table) or (
+            given and not re.fullmatch(r"[^\W\d][\w$]*", given)
+        ):
+            raise ConfigError(
+                "DOMAINSCHED_TABLE is not the name of a table",
+                why=f"{text!r} is neither table nor schema.table",
+                hint="write DOMAINSCHED_TABLE=domains, or schema.domains",
+            )
+        return cls(table, given or schema)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as the catalogue has it."""
+
+    oid: int
+    schema: str
+    name: str
+    columns: Mapping[str, str]
+    """Name to type, as `format_type` writes it."""
+    has_index: bool
+    lacks_rights: tuple[str, ...]
+    role: str
+    unique_per_tenant: bool
+    """Unique on (tenant_id, domain); otherwise a domain is unique in the whole table."""
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its qualified name, for statements."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What `init` would add, in words: "claim_token uuid"."""
+        columns = [f"{n} {d.split()[0]}" for n, d in ADDED_COLUMNS.items() if n not in self.columns]
+        return (*columns, *(() if self.has_index else ("the index of the claim",)))
+
+    def now(self, column: str) -> sql.SQL:
+        """Write "now" as `column` wants it: UTC where its type has no time zone."""
+        if self.columns.get(column) == "timestamp without time zone":
+            return sql.SQL("timezone('UTC', statement_timestamp())")
+        return sql.SQL("statement_timestamp()")
+
+    def stamp(self, *columns: str) -> list[sql.Composable]:
+        """Write `column = now` for those of `columns` that the table has."""
+        return [
+            sql.SQL("{} = {}").format(sql.Identifier(column), self.now(column))
+            for column in columns
+            if column in self.columns
+        ]
+
+
+async def usable_table(database: Database, name: TableName) -> Table:
+    """Find the table and check, once and completely, that it has what is needed.
+
+    Raises:
+        SchemaMismatch: it is not there, or lacks something; all of it in one error.
+        DatabaseError: a right is missing, or the database is away.
+    """
+    table = await database.run(lambda: find_table(database, name))
+    if table is None:
+        where = f"{name.schema or 'public'}.{name.table}"
+        raise SchemaMismatch(
+            f'table {where} does not exist in database "{_dbname(database)}"',
+            hint="check DOMAINSCHED_TABLE, or create it: domainsched init",
+        )
+    where = f"{table.schema}.{table.name}"
+    if table.missing:
+        raise SchemaMismatch(
+            f"table {where} lacks {len(table.missing)} of the things that domainsched needs",
+            why=", ".join(table.missing),
+            hint="domainsched init",
+        )
+    if table.lacks_rights:
+        raise DatabaseError(
+            f'role "{table.role}" may not {", ".join(table.lacks_rights)} {where}',
+            hint=f"GRANT {', '.join(RIGHTS)} ON {where} TO {table.role};",
+        )
+    return table
+
+
+async def find_table(database: Database, name: TableName) -> Table | None:
+    """Read the catalogue. Without a schema, the search path decides, as it would in a statement."""
+    async with database.transaction() as cursor:
+        return await _find(cursor, name)
+
+
+async def _find(cursor: Cursor, name: TableName) -> Table | None:
+    row = await _one(
+        cursor,
+        "SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, current_user,"
+        " (SELECT array_agg(r) FROM unnest(%(rights)s::text[]) r"
+        "   WHERE NOT has_table_privilege(c.oid, r)),"
+        " EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique"
+        "   AND i.indnkeyatts = 1 AND i.indpred IS NULL AND i.indkey[0] ="
+        "     (SELECT attnum FROM pg_attribute WHERE attrelid = c.oid AND attname = 'domain'))"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relname = %(table)s AND CASE WHEN %(schema)s::text IS NULL"
+        "   THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END",
+        {"rights": list(RIGHTS), "table": name.table, "schema": name.schema},
+    )
+    if row is None:
+        return None
+    oid, schema, table, kind, role, lacks, unique_alone = row
+    _check_kind(f"{schema}.{table}", kind)
+    columns = await _columns(cursor, oid)
+    _check_key_columns(f"{schema}.{table}", columns)
+    has_index = await _has_claim_index(cursor, oid)
+    return Table(oid, schema, table, columns, has_index, tuple(lacks or ()), role, not unique_alone)
+
+
+def _check_kind(name: str, kind: str) -> None:
+    if kind not in {"r", "p"}:
+        raise SchemaMismatch(
+            f"{name} is not a table",
+            why="rows can only be claimed in a table, not in a view or another kind of relation",
+            hint="point DOMAINSCHED_TABLE at the table itself",
+        )
+
+
+def _check_key_columns(name: str, columns: Mapping[str, str]) -> None:
+    lacking = [column for column in KEY_COLUMNS if column not in columns]
+    if lacking:
+        raise SchemaMismatch(
+            f"table {name} is not a table of domains",
+            why=f"it has no column {', '.join(lacking)}",
+            hint="point DOMAINSCHED_TABLE at another table, or at a new name for init to create",
+        )
+
+
+async def _columns(cursor: Cursor, oid: int) -> dict[str, str]:
+    await cursor.execute(
+        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute"
+        " WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        [oid],
+    )
+    return dict(await cursor.fetchall())
+
+
+async def _has_claim_index(cursor: Cursor, oid: int) -> bool:
+    """Look for a valid partial index that leads with due_at, whatever its name."""
+    row = await _one(
+        cursor,
+        "SELECT FROM pg_index i WHERE i.indrelid = %s AND i.indisvalid AND i.indpred IS NOT NULL"
+        " AND i.indkey[0] = (SELECT attnum FROM pg_attribute"
+        "   WHERE attrelid = i.indrelid AND attname = 'due_at')",
+        [oid],
+    )
+    return row is not None
+
+
+def statements(table: Table | None, name: TableName, lease: timedelta) -> list[sql.Composed]:
+    """Write out what `init` will execute; nothing when nothing is missing.
+
+    Rows that an older system left `processing` have no claim token; they get a lease from now, so
+    that whoever still works on them can end, and are then reclaimed.
+    """
+    if table is None:
+        return [_creation(name)]
+    result = []
+    added = [column for column in ADDED_COLUMNS if column not in table.columns]
+    if added:
+        result.append(_addition(table, added))
+    if "due_at" in added:
+        result.append(
+            sql.SQL(
+                "UPDATE {} SET due_at = statement_timestamp() + {}::interval"
+                " WHERE status = 'processing' AND claim_token IS NULL"
+            ).format(table.identifier, sql.Literal(f"{lease.total_seconds():.0f} seconds"))
+        )
+    if not table.has_index:
+        result.append(_index(table))
+    return result
+
+
+async def init(database: Database, name: TableName, lease: timedelta) -> Table:
+    """Create the table, or add what an existing one lacks. Idempotent; processes may race.
+
+    Raises:
+        DatabaseError: a right is missing, a stranger's lock did not go away, the database is away.
+    """
+    table = await database.run(lambda: _make(database, name, lease), patience=PATIENCE)
+    for _ in range(_INDEX_TRIES):
+        if table.has_index:
+            return table
+        table = await database.run(lambda: _build_index(database, name), patience=PATIENCE)
+    raise DatabaseError(
+        f"the index of the claim on {table.schema}.{table.name} did not become valid",
+        why="another process kept building or dropping it",
+        hint="run it again: domainsched init",
+    )
+
+
+async def _make(database: Database, name: TableName, lease: timedelta) -> Table:
+    """Do all that can be done in one transaction, one process at a time."""
+    async with database.transaction() as cursor:
+        await cursor.execute("SELECT pg_advisory_xact_lock(hashtext('domainsched init'))")
+        table = await _find(cursor, name)
+        for statement in statements(table, name, lease):
+            if table is None or statement != _index(table):
+                await cursor.execute(statement)
+        found = await _find(cursor, name)
+        if table is None and found is not None:
+            await _tune(cursor, found)
+    if found is None:
+        raise SchemaMismatch(
+            f"table {name.table} was created but is not on the search path",
+            hint="name its schema: DOMAINSCHED_TABLE=schema.table",
+        )
+    return found
+
+
+async def _tune(cursor: Cursor, table: Table) -> None:
+    """Set the storage options, or do without on an engine that does not know them."""
+    with contextlib.suppress(psycopg.Error):
+        async with cursor.connection.transaction():
+            await cursor.execute(_STORAGE.format(table=table.identifier))
+
+
+async def _build_index(database: Database, name: TableName) -> Table:
+    """Build the index without locking the table, or wait for whoever is building it."""
+    table = await find_table(database, name)
+    if table is None or table.has_index:
+        return await usable_table(database, name)
+    async with database.transaction() as cursor:
+        invalid = await _one(
+            cursor,
+            "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid)"
+            " FROM pg_index i WHERE i.indexrelid = to_regclass(%s) AND NOT i.indisvalid",
+            [_index_name(table).as_string()],
+        )
+    if invalid == (True,):
+        await asyncio.sleep(_INDEX_WAIT.total_seconds())
+        return table
+    if invalid is not None:  # a build that was killed half-way left it
+        await database.outside_transaction(
+            sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(_index_name(table))
+        )
+    with contextlib.suppress(pg_errors.UniqueViolation, pg_errors.DuplicateTable):
+        await database.outside_transaction(_index(table))  # another process may just have begun
+    return await find_table(database, name) or table
+
+
+def _creation(name: TableName) -> sql.Composed:
+    text = resources.files("domainsched").joinpath("schema.sql").read_text(encoding="utf-8")
+    parts = (name.schema, name.table) if name.schema else (name.table,)
+    table = sql.Identifier(*parts)
+    return sql.SQL(text).format(table=table, index=sql.Identifier(f"{name.table}_due_idx"))
+
+
+def _addition(table: Table, columns: list[str]) -> sql.Composed:
+    definitions = [
+        sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(
+            sql.Identifier(column),
+            sql.SQL(ADDED_COLUMNS[column]),
+        )
+        for column in columns
+    ]
+    return sql.SQL("ALTER TABLE {} {}").format(table.identifier, sql.SQL(", ").join(definitions))
+
+
+def _index(table: Table) -> sql.Composed:
+    return sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} (due_at, id) WHERE {}").format(
+        sql.Identifier(f"{table.name}_due_idx"), table.identifier, INDEX_PREDICATE
+    )
+
+
+def _index_name(table: Table) -> sql.Identifier:
+    return sql.Identifier(table.schema, f"{table.name}_due_idx")
+
+
+async def _one(
+    cursor: Cursor, query: LiteralString, parameters: Sequence[Any] | Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    await cursor.execute(query, parameters)
+    return await cursor.fetchone()
+
+
+def _dbname(database: Database) -> str:
+    return database.url.keywords.get("dbname", "postgres")
