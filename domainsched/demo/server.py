@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -49,6 +49,20 @@ async def serving(sites: Mapping[str, Answer]) -> AsyncIterator[Ports]:
     plain = await asyncio.start_server(handler.over_http, "127.0.0.1", 0)
     async with secure, plain:
         yield Ports(_port(secure), _port(plain))
+
+
+def connections(names: Iterable[str], ports: Ports) -> dict[str, str]:
+    """Write the settings that lead these host names to the server, and nothing else anywhere."""
+    rules = [
+        f"{prefix}{name}:{port}:127.0.0.1:{to_port}"
+        for name in names
+        for prefix in ("", "www.")
+        for port, to_port in ((443, ports.https), (80, ports.http))
+    ]
+    return {
+        "DOMAINSCHED_CONNECT_TO": ",".join(rules),
+        "DOMAINSCHED_ALLOW_NETWORK": "127.0.0.1/32",
+    }
 
 
 def _port(server: asyncio.Server) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from domainsched.demo.server import Answer
 from domainsched.models import Kind
+from domainsched.names import canonical
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ SITES = (
     ),
 )
 
-SERVED = {
-    "new-name.test": _page(_NEW_NAME),
+SERVED: Mapping[str, Answer] = {
+    **{canonical(site.name): site.answer for site in SITES if site.answer is not None},
+    "new-name.test": _page(_NEW_NAME),  # another one leads here; it is not added
 }
-"""Sites that others lead to; they are not added."""
+"""What each host name answers."""

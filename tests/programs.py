@@ -1,0 +1,179 @@
+"""Starts the real program in surroundings of its own, and waits for what it says and does."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import Signals
+from threading import Condition, Thread
+from typing import IO, Any
+
+from conftest import Database
+from sites import Sites
+
+PATIENCE = 30.0
+"""Seconds after which what is waited for will not come."""
+
+DOMAINSCHED = (sys.executable, "-m", "domainsched")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a program left: its exit code, as a shell sees it, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of JSON on stdout."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Program:
+    """A running program whose streams are pipes, as under cron."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], directory: Path
+    ) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=directory,
+        )
+        self._heard = {"out": "", "err": ""}
+        self._changed = Condition()
+        self._listeners = [
+            Thread(target=self._listen, args=(name, stream), daemon=True)
+            for name, stream in (("out", self._process.stdout), ("err", self._process.stderr))
+        ]
+        for listener in self._listeners:
+            listener.start()
+
+    def _listen(self, name: str, stream: IO[str]) -> None:
+        for line in stream:
+            with self._changed:
+                self._heard[name] += line
+                self._changed.notify_all()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_for(self, text: str) -> None:
+        """Block until it has said `text`, on either stream."""
+        with self._changed:
+            said = self._changed.wait_for(
+                lambda: any(text in heard for heard in self._heard.values()), PATIENCE
+            )
+        assert said, f"{text!r} was never said: {self._heard}"
+
+    def send(self, number: Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> Ended:
+        """Block until it ends by itself."""
+        code = self._process.wait(PATIENCE)
+        for listener in self._listeners:
+            listener.join(PATIENCE)
+        return Ended(code if code >= 0 else 128 - code, self._heard["out"], self._heard["err"])
+
+    def close(self) -> None:
+        """End it if it has not ended."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self.end()
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a program runs: nothing of the user's reaches it, and nothing of it the user."""
+
+    directory: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "HOME": str(self.directory),
+            "LANG": "C.UTF-8",
+            "PYTHONWARNINGS": "error",
+            **self.variables,
+        }
+
+    @contextmanager
+    def start(self, *arguments: str, wrapper: Sequence[str] = ()) -> Iterator[Program]:
+        """Start `domainsched`; it does not outlive the block."""
+        command = (*wrapper, *DOMAINSCHED, *arguments)
+        program = Program(command, self.environment, self.directory)
+        try:
+            yield program
+        finally:
+            program.close()
+
+    def run(self, *arguments: str, wrapper: Sequence[str] = ()) -> Ended:
+        """Run `domainsched` to its end."""
+        with self.start(*arguments, wrapper=wrapper) as program:
+            return program.end()
+
+
+def to_sites(sites: Sites) -> dict[str, str]:
+    """The variables that lead every name to `sites`."""
+    return {
+        "DOMAINSCHED_CONNECT_TO": sites.connect_to_text,
+        "DOMAINSCHED_ALLOW_NETWORK": "127.0.0.0/8",
+        "SSL_CERT_FILE": str(sites.ca_file),
+    }
+
+
+def rows(database: Database) -> dict[str, dict[str, Any]]:
+    """The table of domains, by domain."""
+    with database.connect() as connection:
+        found = connection.execute("SELECT domain, to_jsonb(d) FROM domains d").fetchall()
+    return {domain: row for domain, row in found}
+
+
+# --- processes, by /proc ----------------------------------------------------------------------
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that `pid` started, and those they started."""
+    parents = {int(path.name): _parent(path) for path in Path("/proc").glob("[0-9]*")}
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
+
+
+def _parent(process: Path) -> int:
+    with suppress(OSError):  # gone meanwhile
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process ends, or has ended; its parent need not have taken notice."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], PATIENCE)[0])
+    finally:
+        os.close(descriptor)
