@@ -22,7 +22,9 @@ from psycopg.pq import PGconn, Ping
 
 import domainsched
 from domainsched import embedded
-from domainsched.embedded import EmbeddedServer, find_binaries
+from domainsched.embedded import EmbeddedServer
+from domainsched.embedded import programs as programs_module
+from domainsched.embedded.programs import find_binaries
 from domainsched.errors import EmbeddedError
 
 IS_ROOT = os.geteuid() == 0
@@ -428,8 +430,8 @@ def programs(directory: Path, version: str) -> Path:
 
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_WHEELS", ())
-    monkeypatch.setattr(embedded, "_SYSTEM_GLOBS", ())
+    monkeypatch.setattr(programs_module, "_WHEELS", ())
+    monkeypatch.setattr(programs_module, "_SYSTEM_GLOBS", ())
 
 
 @pytest.mark.usefixtures("nothing_installed")
