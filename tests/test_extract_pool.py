@@ -21,8 +21,8 @@ from domainsched.extract.pool import ExtractionPool
 from domainsched.models import Failed, Kind, Page
 
 GOOD = b"<title>Acme</title><p>info@acme-tools.com"
-POISON = ("<b id=i><table><td></b></table>" * 60_000).encode()
-"""Nests formatting deeper than it looks: passes the guard, and takes the parser minutes."""
+POISON = b"<dl a=</dl>" * 180_000
+"""2 MB of open elements that look closed: passes the guard, takes the parser over a minute."""
 
 LONG = timedelta(seconds=60)
 
@@ -234,6 +234,7 @@ async def main():
     async with ExtractionPool(2, timeout=LONG) as pool:
         await pool.extract(page())
         reading = asyncio.create_task(pool.extract(page(POISON)))
+        await asyncio.sleep(0)  # it takes the idle process, the next page a new one
         await pool.extract(page())
         print("both at work", flush=True)
         await reading
@@ -253,6 +254,7 @@ async def test_a_parent_killed_outright_leaves_no_process_busy_or_idle() -> None
     assert await parent.stdout.readline() == b"both at work\n"
     orphans = children(parent.pid)
     assert len(orphans) == 2
+    await until_busy(min(orphans))
     parent.kill()
     await parent.wait()
     async with asyncio.timeout(10):

@@ -55,7 +55,8 @@ _FILE = re.compile(
 
 def email_addresses(document: Document) -> list[str]:
     """Give the addresses, in lower case, those behind links first, without repeats."""
-    found = (tidy for address in _candidates(document) if (tidy := _tidy(address)))
+    host = document.host
+    found = (tidy for address in _candidates(document) if (tidy := _tidy(address, host)))
     return list(dict.fromkeys(found))[:_MAX]
 
 
@@ -101,12 +102,15 @@ def _deciphered(code: str) -> str:
     return bytes(byte ^ key for byte in rest).decode("utf-8", "replace").split("?")[0]
 
 
-def _tidy(address: str) -> str | None:
-    """Give the address as it is kept; None for what only looks like one."""
+def _tidy(address: str, host: str) -> str | None:
+    """Give the address as it is kept; None for what only looks like one.
+
+    The domain of the page itself exists, whatever its suffix.
+    """
     found = _ADDRESS.fullmatch(clean(address).strip(" .,;:<>\"'()"))
     if not found:
         return None
-    local, domain = found[1].lower(), _known_domain(found[2])
+    local, domain = found[1].lower(), _known_domain(found[2], host)
     if domain is None or len(local) > _MAX_LOCAL or ".." in local:
         return None
     return None if _is_nobodys(local, domain) else f"{local}@{domain}"
@@ -119,9 +123,9 @@ def _is_nobodys(local: str, domain: str) -> bool:
     return bool(_FORMS_DOMAIN.fullmatch(domain) and _ANYBODY.fullmatch(local))
 
 
-def _known_domain(domain: str) -> str | None:
+def _known_domain(domain: str, host: str) -> str | None:
     """Give the domain if its suffix exists, without the word that may be glued to its end."""
-    if has_suffix(domain.lower()):
+    if has_suffix(domain.lower()) or f".{host}".endswith(f".{domain.lower()}"):
         return domain.lower()
     glued = re.match(r"(.*\.[a-z]{2,})(?=[A-Z])", domain)
     return glued[1].lower() if glued and has_suffix(glued[1]) else None

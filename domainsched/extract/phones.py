@@ -18,7 +18,6 @@ _MAX = 50
 _CANDIDATE = re.compile(
     r"(?<![\w@/.-])[+(\uff0b]?[(]?\d[\d\s()./\u2010-\u2015\u00a0+-]{5,40}\d(?![\w@])"
 )
-_DIGITS = re.compile(r"\d")
 _MANY_DIGITS = re.compile(r"(?:\d\D{0,5}){6}\d")
 _CONTEXT = 40
 """Characters around a candidate that are read with it: its label, its extension."""
@@ -74,8 +73,6 @@ _COUNTRY_OF_LANGUAGE = {
 
 def phone_numbers(document: Document, language: str | None) -> list[str]:
     """Give the valid numbers, as E.164, those behind links first, without faxes and repeats."""
-    if not _DIGITS.search(document.text) and not document.anchors:
-        return []
     windows = list(_windows(document.text))
     reader = _Reader(_regions(document, language, windows))
     faxes = {number for text in _fax_texts(document) if (number := reader.read(text))}

@@ -26,7 +26,7 @@ _STARTS = 3
 """Children that may die in a row before they have a page: one by bad luck, all by a fault."""
 
 _MEMORY_BYTES = 512 * 1024 * 1024
-"""Of address space; a child at work needs 130 MB, and a page of 2 MB may grow a hundredfold."""
+"""Of address space. Measured: 66 MB after 236 real pages, 274 MB for 2 MB of `<p>x`."""
 
 _INHERITED = ("PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """What an interpreter may need to start at all. All else stays here: it may be a secret."""
@@ -152,9 +152,9 @@ class _Child:
             self._process.kill()
 
     async def ended(self) -> None:
-        """Wait until the process is reaped and its pipes are closed."""
+        """Wait until the process is reaped, and close its pipes, read to the end or not."""
         await self._process.wait()
-        self._stdin.close()
+        self._process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - no other way
 
     async def wait_until_ready(self) -> None:
         try:
