@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Coroutine, Mapping
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -21,22 +21,12 @@ from typer.core import TyperGroup
 from domainsched import __version__
 from domainsched.config import Settings, about, duration, environment
 from domainsched.errors import (
-    DatabaseError,
     DomainschedError,
     ExitCode,
-    Incomplete,
-    NetworkDown,
     UsageError,
 )
 from domainsched.report import Report, Style
-from domainsched.wording import count, span
-
-if TYPE_CHECKING:
-    from domainsched.database import Database
-    from domainsched.models import RunSummary, Upcoming
-    from domainsched.schema import Table
-    from domainsched.store import Selection
-    from domainsched.worker import Stop
+from domainsched.session import Session
 
 EXIT_CODES = """\b
 Exit codes:
@@ -80,7 +70,10 @@ app = typer.Typer(
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only errors.")]
 Verbose = Annotated[
-    int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv for developers.")
+    int,
+    typer.Option(
+        "--verbose", "-v", count=True, show_default=False, help="Say more; -vv for developers."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.  [env: NO_COLOR]")]
@@ -90,7 +83,8 @@ EnvFile = Annotated[
         metavar="PATH", help="Read settings from here.  [env: DOMAINSCHED_ENV_FILE; default: .env]"
     ),
 ]
-Domains = Annotated[list[str] | None, typer.Argument(metavar="[DOMAIN]...", show_default=False)]
+# Typer would list the type, "list[str]"; what a DOMAIN is stands in each command's text.
+Domains = Annotated[list[str] | None, typer.Argument(metavar="DOMAIN", hidden=True)]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -128,14 +122,19 @@ OfStatus = Annotated[
 OfKind = Annotated[
     list[str] | None, typer.Option("--kind", metavar="KIND", help="Domains that failed like this.")
 ]
-Rows = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="List at most N.")]
+Rows = Annotated[
+    int | None,
+    typer.Option("--limit", "-n", metavar="N", min=1, help="List at most N.  [default: 20]"),
+]
 Check = Annotated[
     bool, typer.Option("--check", help="Check database, table and rights: the smoke test.")
 ]
 Html = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Show what a visit would store of this page.")
 ]
-Url = Annotated[str, typer.Option(metavar="URL", help="Where that page is from.")]
+Url = Annotated[
+    str | None, typer.Option(metavar="URL", help="Where the page of --html comes from.")
+]
 Expired = Annotated[bool, typer.Option("--expired", help="Domains whose lease has run out.")]
 OlderThan = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Domains not visited for so long.")
@@ -169,25 +168,25 @@ Version = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class _Session:
-    """What every command has: its settings, and somebody to talk to."""
-
-    settings: Settings
-    environ: Mapping[str, str]
-    report: Report
-
-    def announce(self, text: str) -> None:
-        """Say which database is used; only people want to know."""
-        if self.report.is_attended:
-            self.report.info(text)
-
-    def execute(self, command: Coroutine[Any, Any, int | None]) -> None:
-        """Run an asynchronous command to its end, and exit with its code."""
-        raise typer.Exit(asyncio.run(command) or ExitCode.OK)
+def _run(session: Session, command: Coroutine[Any, Any, int | None]) -> None:
+    """Run a command to its end, and exit with its code; SIGTERM lets it clean up."""
+    signal.signal(signal.SIGTERM, _terminate)
+    _exit(session, asyncio.run(command) or ExitCode.OK)
 
 
-def _session(ctx: typer.Context, parameters: Mapping[str, Any]) -> _Session:
+def _terminate(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _exit(session: Session, code: int = ExitCode.OK) -> None:
+    """Exit with `code`, unless the answer could not be written; a reader who left knows."""
+    loss = session.report.loss
+    if loss is not None and not isinstance(loss, BrokenPipeError):
+        raise DomainschedError("cannot write the answer", why=loss.strerror or str(loss))
+    raise typer.Exit(code if loss is None else code or ExitCode.FAILURE)
+
+
+def _session(ctx: typer.Context, parameters: Mapping[str, Any]) -> Session:
     """Set up a command from its parameters: those named like settings are settings."""
     verbosity = -1 if parameters["quiet"] else parameters["verbose"]
     color = not (parameters["no_color"] or os.environ.get("NO_COLOR"))
@@ -201,10 +200,17 @@ def _session(ctx: typer.Context, parameters: Mapping[str, Any]) -> _Session:
         for name, value in parameters.items()
         if name in Settings.__dataclass_fields__ and value is not False
     }
-    return _Session(Settings.load(flags, environ), environ, report)
+    return Session(Settings.load(flags, environ), environ, report)
 
 
-@app.callback(epilog=EXIT_CODES)
+@app.callback(
+    epilog=_examples(
+        "domainsched demo",
+        "domainsched add example.com example.org",
+        "domainsched process --limit 10",
+        "domainsched inspect",
+    )
+)
 def root(
     *,
     version: Version = False,
@@ -213,15 +219,19 @@ def root(
 
     The queue is the table itself: add puts domains in, process takes those that are due, inspect
     shows them. Without DATABASE_URL, an embedded PostgreSQL serves.
+
+    Settings come from options, the environment, and a file .env, in this order; the file
+    .env.example lists them all.
     """
 
 
 @app.command(
+    short_help="Put domains into the queue.",
     epilog=_examples(
         "domainsched add example.com https://www.example.org/",
         "domainsched add --file domains.txt --skip-invalid",
         "psql -At -c 'SELECT site FROM leads' | domainsched add -",
-    )
+    ),
 )
 def add(
     ctx: typer.Context,
@@ -238,40 +248,31 @@ def add(
 ) -> None:
     """Put domains into the queue; a site that is there already is left as it is.
 
+    A DOMAIN is a name or any URL of the site; - reads them from standard input, one a line.
     Everything is checked first: one invalid line, and nothing is added.
     """
     session = _session(ctx, locals())
     if not domains and not file:
         raise UsageError("no domain was named", hint="domainsched add example.com, or --file PATH")
-    session.execute(_add(session, domains or [], file or [], dry_run=dry_run, skip=skip_invalid))
-
-
-async def _add(
-    session: _Session, domains: list[str], files: list[str], *, dry_run: bool, skip: bool
-) -> None:
-    from domainsched.connect import opened_table
     from domainsched.intake import read
-    from domainsched.store import Store
 
-    settings = session.settings
-    with closing(read(domains, files, sys.stdin)) as intake:
-        if intake.rejected and not skip:
+    with closing(read(domains or [], file or [], sys.stdin)) as intake:
+        if intake.rejected and not skip_invalid:
             raise intake.refusal()
-        for line in intake.first_rejected:
-            session.report.warning(f'{line.source}: "{line.text}"  {line.reason}')
-        async with opened_table(settings, session.environ, session.announce) as (database, table):
-            store = Store(database, table, tenant=settings.tenant)
-            tenant = settings.tenant or settings.default_tenant
-            added = await store.add(intake.names(), tenant=tenant, dry_run=dry_run)
-        session.report.added(added, intake.rejected, dry_run=dry_run)
+        for complaint in intake.complaints():
+            session.report.warning(complaint)
+        from domainsched import commands
+
+        _run(session, commands.add(session, intake, dry_run=dry_run))
 
 
 @app.command(
+    short_help="Claim domains that are due, visit their sites, store what is found.",
     epilog=_examples(
         "domainsched process --limit 10",
         "domainsched process --limit 0 --concurrency 100 --deadline 50m",
         "domainsched process --json | jq -c 'select(.outcome == \"error\")'",
-    )
+    ),
 )
 def process(
     ctx: typer.Context,
@@ -301,90 +302,30 @@ def process(
     Run it from cron or a timer as often as you like: runs never claim the same domain.
     """
     session = _session(ctx, locals())
-    session.execute(_preview(session) if dry_run else _process(session, strict=strict))
+    from domainsched import commands
 
-
-async def _preview(session: _Session) -> None:
-    from domainsched.connect import opened_table
-    from domainsched.store import Store
-
-    settings = session.settings
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
-        store = Store(database, table, tenant=settings.tenant)
-        rows = await store.due(settings.limit or None)
-        upcoming = await store.upcoming()
-    session.report.preview(rows, upcoming.due, settings.max_attempts)
-
-
-async def _process(session: _Session, *, strict: bool) -> int:
-    from domainsched.connect import opened_table
-    from domainsched.worker import Stop
-
-    settings = session.settings
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
-        stop = Stop()
-        with _stopping(session, stop, database):
-            summary = await _round(session, database, table, stop)
-    if stop.signal is not None:
-        return 128 + stop.signal
-    if strict and summary.failed:
-        raise Incomplete(f"{count(summary.failed, 'domain')} failed for good")
-    return ExitCode.OK
-
-
-async def _round(session: _Session, database: Database, table: Table, stop: Stop) -> RunSummary:
-    """Do one run, and say how it went."""
-    from domainsched.batch import process as run
-    from domainsched.store import Store
-
-    settings, report = session.settings, session.report
-    with report.running(settings.limit or None):
-        summary = await run(
-            database,
-            table,
-            settings,
-            stop=stop,
-            on_begin=report.begun,
-            on_settled=lambda settled: report.settled(settled, settings.max_attempts),
-        )
-    upcoming = await Store(database, table, tenant=settings.tenant).upcoming()
-    report.summary(summary, upcoming.due, upcoming.next_due)
-    return summary
-
-
-def _stopping(session: _Session, stop: Stop, database: Database) -> AbstractContextManager[None]:
-    """Finish on the first signal, within the grace time; leave on the second."""
-    task = asyncio.current_task()
-
-    def announce() -> None:
-        grace = span(session.settings.grace)
-        session.report.info(f"finishing what is in flight, up to {grace}; once more to leave now")
-
-    def leave() -> None:
-        database.abandon()
-        if task is not None:
-            task.cancel()
-
-    return stop.on_signals(announce, leave)
+    command = commands.preview(session) if dry_run else commands.process(session, strict=strict)
+    _run(session, command)
 
 
 @app.command(
+    short_help="Show the queue, a list of domains, or one domain in full.",
     epilog=_examples(
         "domainsched inspect",
         "domainsched inspect example.com",
         "domainsched inspect --status error --limit 50",
         "domainsched inspect --html page.html --url https://example.com/",
-    )
+    ),
 )
 def inspect(
     ctx: typer.Context,
     domains: Domains = None,
     status: OfStatus = None,
     kind: OfKind = None,
-    rows: Rows = 20,
+    rows: Rows = None,
     check: Check = False,
     html: Html = None,
-    url: Url = "",
+    url: Url = None,
     tenant: Tenant = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -394,68 +335,40 @@ def inspect(
 ) -> None:
     """Show the queue at a glance, a list of domains, or one domain in full.
 
-    A domain that is named but not there is a failure (exit code 1).
+    Without a DOMAIN or an option it is the glance. A DOMAIN that is not there is a failure (exit
+    code 1).
     """
     session = _session(ctx, locals())
-    if html is not None:
+    if html is not None or url is not None:
         _inspect_page(session, html, url)
-        return
-    session.execute(_inspect(session, _selection(domains, status, kind), rows, check=check))
+    from domainsched import commands
+
+    selection = commands.selection(domains, status, kind)
+    _run(session, commands.inspect(session, selection, rows, check=check))
 
 
-def _inspect_page(session: _Session, path: Path, url: str) -> None:
-    from domainsched.extract import extract_page
-
+def _inspect_page(session: Session, path: Path | None, url: str | None) -> None:
     if not url:
         raise UsageError("--html needs --url", why="links on the page are relative to it")
+    if path is None:
+        raise UsageError("--url needs --html", why="it says where that page comes from")
+    from domainsched.extract import extract_page
+
     try:
         body = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}", why=error.strerror or "") from None
     session.report.page(extract_page(body, url))
-
-
-async def _inspect(session: _Session, selection: Selection, limit: int, *, check: bool) -> None:
-    from domainsched.connect import opened_table
-    from domainsched.store import Store
-
-    settings, report = session.settings, session.report
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
-        store = Store(database, table, tenant=settings.tenant)
-        if check:
-            report.checked(await store.check())
-        elif selection.names:
-            found, missing = await store.named(selection.names)
-            alone = len(selection.names) == 1
-            report.records(found, alone=alone, max_attempts=settings.max_attempts)
-            if missing:
-                what = f"not in the table: {', '.join(missing)}"
-                raise DomainschedError(what, hint=f"domainsched add {missing[0]}")
-        elif selection.is_empty:
-            report.glance(await store.glance())
-        else:
-            report.rows(*await store.rows(selection, limit=limit))
-
-
-def _selection(
-    domains: list[str] | None,
-    status: list[str] | None,
-    kind: list[str] | None,
-    **more: Any,  # noqa: ANN401
-) -> Selection:
-    from domainsched.names import canonical
-    from domainsched.store import Selection
-
-    names = tuple(dict.fromkeys(canonical(domain) for domain in domains or ()))
-    return Selection(names, tuple(status or ()), tuple(kind or ()), **more)
+    _exit(session)
 
 
 @app.command(
+    short_help="Make domains pending again.",
     epilog=_examples(
         "domainsched reset example.com",
         "domainsched reset --status error",
         "domainsched reset --status completed --older-than 30d --yes",
-    )
+    ),
 )
 def reset(
     ctx: typer.Context,
@@ -482,13 +395,16 @@ def reset(
     """
     session = _session(ctx, locals())
     age = _duration("--older-than", older_than)
-    selection = _selection(domains, status, kind, expired=expired, older_than=age)
-    if selection.is_empty and not everything:
+    narrowed = bool(domains or status or kind or expired or older_than)
+    if not narrowed and not everything:
         raise UsageError("no domain was named", hint="name one, or give --status, --kind or --all")
-    if everything and not selection.is_empty:
+    if narrowed and everything:
         raise UsageError("--all stands alone", why="it was given together with a condition")
-    how = _Reset(selection, force=force, clear=clear_metadata, yes=yes, dry_run=dry_run)
-    session.execute(_reset(session, how))
+    from domainsched import commands
+
+    selection = commands.selection(domains, status, kind, expired=expired, older_than=age)
+    how = commands.Reset(selection, force=force, clear=clear_metadata, yes=yes, dry_run=dry_run)
+    _run(session, commands.reset(session, how))
 
 
 def _duration(option: str, text: str | None) -> timedelta | None:
@@ -498,57 +414,14 @@ def _duration(option: str, text: str | None) -> timedelta | None:
         raise UsageError(f"{option}: unusable value {text!r}", why=str(error)) from None
 
 
-@dataclass(frozen=True)
-class _Reset:
-    """What a reset was asked to do."""
-
-    selection: Selection
-    force: bool
-    clear: bool
-    yes: bool
-    dry_run: bool
-
-
-async def _reset(session: _Session, how: _Reset) -> None:
-    from domainsched.connect import opened_table
-    from domainsched.store import Store
-
-    settings, report = session.settings, session.report
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
-        store = Store(database, table, tenant=settings.tenant)
-        reach = await store.reach(how.selection)
-        number = reach.free + (reach.leased if how.force else 0)
-        skipped = 0 if how.force else reach.leased
-        if how.dry_run or not number:
-            report.reset(number, skipped, dry_run=how.dry_run)
-            return
-        if not how.yes and not how.selection.names:
-            _confirm_reset(report, how, number, skipped)
-        done = await store.reset(how.selection, force=how.force, clear_metadata=how.clear)
-    report.reset(done, skipped, dry_run=False)
-
-
-def _confirm_reset(report: Report, how: _Reset, number: int, skipped: int) -> None:
-    """Ask in proportion to what is at stake: y for a filter, the number itself for all."""
-    kept = "What was found is forgotten." if how.clear else "Their metadata is kept."
-    lines = [f"{count(number, 'domain')} will be pending again, with attempts set to 0. {kept}"]
-    if skipped:
-        lines.append(f"{count(skipped, 'domain')} being processed now: left alone (--force)")
-    if how.selection.is_empty:
-        wanted = str(number)
-        lines.append("Every site will be visited again.")
-        report.ask("\n".join(lines), f"Type {wanted} to go on: ", wanted)
-    else:
-        report.ask("\n".join(lines), "Go on? [y/N] ", "y")
-
-
 @app.command(
+    short_help="Do what process does, every interval, until stopped.",
     epilog=_examples(
         "domainsched watch",
         "domainsched watch --interval 5m --limit 100",
         "domainsched watch --until-idle --timeout 10m",
         "domainsched watch --observe",
-    )
+    ),
 )
 def watch(
     ctx: typer.Context,
@@ -573,51 +446,14 @@ def watch(
     """
     session = _session(ctx, locals())
     patience = _duration("--timeout", give_up_after)
-    session.execute(_watch(session, patience, until_idle=until_idle, observe=observe))
+    from domainsched import commands
 
-
-async def _watch(
-    session: _Session, patience: timedelta | None, *, until_idle: bool, observe: bool
-) -> int:
-    from domainsched.connect import opened_table
-    from domainsched.store import Store
-    from domainsched.worker import Stop
-
-    settings, report = session.settings, session.report
-    end = None if patience is None else time.monotonic() + patience.total_seconds()
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
-        store, stop = Store(database, table, tenant=settings.tenant), Stop()
-        with _stopping(session, stop, database):
-            while not stop.is_set:
-                upcoming = None
-                try:
-                    if observe:
-                        report.glimpse(await store.glance())
-                    else:
-                        await _round(session, database, table, stop)
-                    upcoming = await store.upcoming()
-                except (DatabaseError, NetworkDown) as error:
-                    report.warning(f"{error.what}: {error.why}", "trying again")
-                if until_idle and upcoming is not None and not upcoming.unfinished:
-                    break
-                if end is not None and time.monotonic() > end:
-                    return ExitCode.FAILURE
-                await stop.wait(_pause(settings.interval, upcoming, end))
-    return 128 + stop.signal if stop.signal == signal.SIGINT else ExitCode.OK
-
-
-def _pause(interval: timedelta, upcoming: Upcoming | None, end: float | None) -> timedelta:
-    """Say how long to sleep: until a row falls due, at most one interval, never past the end."""
-    pause = interval
-    if upcoming is not None and upcoming.next_due is not None:
-        pause = min(pause, max(upcoming.next_due - upcoming.now, timedelta(seconds=1)))
-    if end is not None:
-        pause = min(pause, timedelta(seconds=max(end - time.monotonic(), 0) + 0.01))
-    return pause
+    _run(session, commands.watch(session, patience, until_idle=until_idle, observe=observe))
 
 
 @app.command(
-    epilog=_examples("domainsched init --dry-run", "domainsched init", "domainsched init --yes")
+    short_help="Create the table, or add what an existing one lacks.",
+    epilog=_examples("domainsched init --dry-run", "domainsched init", "domainsched init --yes"),
 )
 def init(
     ctx: typer.Context,
@@ -635,29 +471,15 @@ def init(
     An existing table is only touched after its statements were shown and agreed to.
     """
     session = _session(ctx, locals())
-    session.execute(_init(session, dry_run=dry_run, yes=yes))
+    from domainsched import commands
+
+    _run(session, commands.init(session, dry_run=dry_run, yes=yes))
 
 
-async def _init(session: _Session, *, dry_run: bool, yes: bool) -> None:
-    from domainsched import schema
-    from domainsched.connect import opened
-
-    settings, report = session.settings, session.report
-    async with opened(settings, session.environ, session.announce) as place:
-        found = await place.database.run(lambda: schema.find_table(place.database, place.name))
-        wanted = schema.statements(found, place.name, settings.lease)
-        texts = [statement.as_string().strip() + ";" for statement in wanted]
-        if dry_run or not wanted:
-            report.initialised(place.name.table, texts, done=False)
-            return
-        if found is not None and not yes:
-            where = f"{found.schema}.{found.name}"
-            report.ask("\n".join(texts), f"Execute this on {where}? [y/N] ", "y")
-        table = await schema.init(place.database, place.name, settings.lease)
-    report.initialised(f"{table.schema}.{table.name}", texts, done=True)
-
-
-@app.command(epilog=_examples("domainsched demo", "domainsched demo --json"))
+@app.command(
+    short_help="Process a dozen sample sites on this machine; needs no network.",
+    epilog=_examples("domainsched demo", "domainsched demo --json"),
+)
 def demo(
     ctx: typer.Context,
     json: Json = False,
@@ -674,16 +496,22 @@ def demo(
     from domainsched.demo import demonstrate
 
     session = _session(ctx, locals())
-    session.execute(demonstrate(session.environ, session.report))
+    _run(session, demonstrate(session.environ, session.report))
 
 
 def main() -> None:
     """Run the command line; the entry point of the `domainsched` program."""
+    _use_utf8()
     try:
         app(prog_name="domainsched")
-    except BrokenPipeError:  # the reader of our output left: nobody is there to be told
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.FAILURE)
     except Exception:
         sys.stderr.write("error: unexpected; this is a bug, please report it with what follows\n")
         raise
+
+
+def _use_utf8() -> None:
+    """Read and write UTF-8 whatever the locale: under cron there is none."""
+    streams = (sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "replace")
+    for stream, errors in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)

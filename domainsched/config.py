@@ -19,17 +19,25 @@ Network = IPv4Network | IPv6Network
 Parser = Callable[[str], Any]
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+_LONGEST = timedelta(days=10000)
+"""Added to any present date it stays within what PostgreSQL and Python can hold."""
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
 def duration(text: str) -> timedelta:
     """Read `30s`, `8m`, `1h30m`, `2d`, `500ms`, or a bare number of seconds."""
     if re.fullmatch(r"\d+(\.\d+)?", text):
-        return timedelta(seconds=float(text))
+        return _seconds(float(text))
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[dhms])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("not a duration such as 30s, 8m, 1h30m or 2d")
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    return _seconds(sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def _seconds(number: float) -> timedelta:
+    if number > _LONGEST.total_seconds():
+        raise ValueError(f"longer than {_LONGEST.days} days")
+    return timedelta(seconds=number)
 
 
 def positive_duration(text: str) -> timedelta:
@@ -42,6 +50,8 @@ def positive_duration(text: str) -> timedelta:
 
 def minutes(text: str) -> timedelta:
     """Read a number of minutes, as the variables of older programs give it."""
+    if not re.fullmatch(r"\d+(\.\d+)?", text):
+        raise ValueError("not a number of minutes")
     return positive_duration(f"{text}m")
 
 
@@ -151,7 +161,7 @@ class Settings:
         "DOMAINSCHED_PROCESSES",
         whole(1),
         str(os.cpu_count() or 1),
-        "processes that read pages (default: one a core)",
+        "processes that read pages; one a core",
     )
     timeout: timedelta = _setting(
         "DOMAINSCHED_TIMEOUT", positive_duration, "30s", "time for one domain, all requests"
@@ -245,13 +255,12 @@ def environment(environ: Mapping[str, str], env_file: Path | None) -> dict[str, 
     path_ = named or Path(".env")
     try:
         text = path_.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        if named is None:
-            return dict(environ)
-        raise ConfigError(
-            f"there is no file {named}", hint="correct --env-file or DOMAINSCHED_ENV_FILE"
-        ) from None
     except (OSError, UnicodeDecodeError) as error:
+        if named is None and isinstance(error, FileNotFoundError | IsADirectoryError):
+            return dict(environ)  # a directory .env is a virtual environment
+        if isinstance(error, FileNotFoundError):
+            hint = "correct --env-file or DOMAINSCHED_ENV_FILE"
+            raise ConfigError(f"there is no file {path_}", hint=hint) from None
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read {path_}", why=str(reason)) from None
     present = {key: value for key, value in environ.items() if value}
@@ -264,8 +273,8 @@ def _dotenv(text: str, path: Path) -> dict[str, str]:
     Comments begin a line; a value may stand in quotes; nothing is expanded.
     """
     values = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        content = line.strip().removeprefix("export ")
+    for number, line in enumerate(text.split("\n"), 1):
+        content = re.sub(r"^export\s+", "", line.strip())
         if not content or content.startswith("#"):
             continue
         key, separator, value = content.partition("=")

@@ -16,7 +16,8 @@ from datetime import timedelta
 from typing import LiteralString, Self, TypeVar
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import IsolationLevel, conninfo, sql
+from psycopg import errors as pg_errors
 from psycopg.rows import TupleRow
 
 from domainsched.dburl import DatabaseUrl, redact
@@ -35,6 +36,8 @@ GRACE = timedelta(seconds=5)
 """How much longer than the server's own limit we wait before the socket is cut from this side."""
 PATIENCE = timedelta(seconds=30)
 """For how long a lost database is asked again before a run gives up."""
+BUILD_TIMEOUT = timedelta(hours=1)
+"""For building an index: the server is left to finish it when we no longer wait."""
 
 _LOCALS: LiteralString = (
     "SELECT set_config('statement_timeout', %(statement)s, true),"
@@ -48,12 +51,19 @@ _LOCALS: LiteralString = (
 _PASSING = re.compile(r"08...|57P0[1-5]|53300|25006|25P0[34]|26000|42P05|40001|40P01|55P03|57014")
 
 
-_REFUSALS = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError)
+# ProgramLimitExceeded: a value too large for an index that the table's owner made.
+_REFUSALS = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.ProgrammingError,
+    pg_errors.ProgramLimitExceeded,
+    pg_errors.StatementTooComplex,
+)
 _AGAIN = "run the command again; claims that were cut off expire by themselves"
 _EXPLANATIONS = {
     "25006": ("the database is read-only", "is it a standby? point DATABASE_URL at the primary"),
     "3F000": ("the table's schema does not exist", "create it, or correct DOMAINSCHED_TABLE"),
-    "42501": ("the database refuses for want of a right", "ask its owner for a GRANT"),
+    "42501": ("the database refuses for want of a right", "ask the table's owner for it"),
     "53100": ("the database server's disk is full", "free space there; then run it again"),
     "53300": ("the database has no connection to spare", "run it again when others have ended"),
     "55P03": ("somebody else holds a lock on the table", "run it again when they have ended"),
@@ -91,26 +101,34 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def transaction(
-        self, *, statement_timeout: timedelta = STATEMENT_TIMEOUT, bound: timedelta | None = None
+        self,
+        *,
+        statement_timeout: timedelta = STATEMENT_TIMEOUT,
+        lock_timeout: timedelta = LOCK_TIMEOUT,
+        bound: timedelta | None = None,
+        read_only: bool = False,
     ) -> AsyncIterator[Cursor]:
         """Open a short transaction; it is committed on a clean exit and rolled back on an error.
 
         `statement_timeout` is the server's limit for one statement; `bound` is ours for the
         transaction: then the socket is cut, which ends any wait, also on a connection that is half
-        open. Raises psycopg's errors: wrap the whole in `run`, which turns them into ours.
+        open. A `read_only` transaction sees one snapshot. Raises psycopg's errors: wrap the whole
+        in `run`, which turns them into ours.
         """
         async with self._turn:
             connection = await self._connected()
+            await _begin_as(connection, read_only=read_only)
             with _watchdog(connection, bound or statement_timeout + GRACE):
                 async with connection.transaction(), connection.cursor() as cursor:
-                    await cursor.execute(_LOCALS, self._locals(statement_timeout))
+                    await cursor.execute(_LOCALS, self._locals(statement_timeout, lock_timeout))
                     yield cursor
 
     async def outside_transaction(self, statement: Query) -> None:
         """Execute one statement that may not stand in a transaction (CREATE INDEX CONCURRENTLY)."""
         async with self._turn:
             connection = await self._connected()
-            await connection.execute(statement)
+            with _watchdog(connection, BUILD_TIMEOUT):
+                await connection.execute(statement)
 
     async def run(
         self, operation: Callable[[], Awaitable[T]], *, patience: timedelta | None = None
@@ -132,11 +150,9 @@ class Database:
 
     def is_passing(self, error: BaseException) -> bool:
         """Say whether the same operation may succeed later on a new connection."""
-        if not isinstance(error, psycopg.OperationalError | psycopg.InternalError):
-            return False
-        if error.sqlstate is None:
-            return not _is_hopeless(str(error))
-        return _PASSING.fullmatch(error.sqlstate) is not None
+        if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+            return _PASSING.fullmatch(error.sqlstate) is not None
+        return isinstance(error, psycopg.OperationalError) and not _is_hopeless(str(error))
 
     def explain(self, error: psycopg.Error) -> DatabaseError:
         """Put a driver's error into words, with what to do next."""
@@ -145,13 +161,14 @@ class Database:
             reason = _short_reason(why)
             what = f"cannot connect to PostgreSQL at {self.url.safe}"
             return DatabaseError(what, why=reason, hint=_connect_hint(reason))
-        if error.sqlstate is None:
+        if error.sqlstate is None and not isinstance(error, _REFUSALS):
             what = f"lost the connection to PostgreSQL at {self.url.safe}"
             return DatabaseError(what, why=why, hint=_AGAIN)
-        why = f"{why} (SQLSTATE {error.sqlstate})"
-        if isinstance(error, _REFUSALS) and error.sqlstate not in _EXPLANATIONS:
+        state = error.sqlstate or "none"
+        why = f"{why} (SQLSTATE {state})"
+        if isinstance(error, _REFUSALS) and not (state in _EXPLANATIONS or self.is_passing(error)):
             return Refused("PostgreSQL refused a statement", why=why)
-        what, hint = _EXPLANATIONS.get(error.sqlstate, ("PostgreSQL could not go on", _AGAIN))
+        what, hint = _EXPLANATIONS.get(state, ("PostgreSQL could not go on", _AGAIN))
         return DatabaseError(what, why=why, hint=hint)
 
     def redact(self, text: str) -> str:
@@ -161,20 +178,34 @@ class Database:
     async def _connected(self) -> psycopg.AsyncConnection[TupleRow]:
         if self._connection is None or self._connection.closed:
             self._connection = None
-            self._connection = await psycopg.AsyncConnection.connect(
+            self._connection = await self._connect()
+        return self._connection
+
+    async def _connect(self) -> psycopg.AsyncConnection[TupleRow]:
+        try:
+            return await psycopg.AsyncConnection.connect(
                 conninfo.make_conninfo("", **self.url.keywords),
                 autocommit=True,
                 prepare_threshold=None,
             )
-        return self._connection
+        except UnicodeError:  # Python's resolver, before it asks: db..example.com
+            reason = "failed to resolve host: a part between its dots is empty or too long"
+            raise psycopg.OperationalError(reason) from None
 
-    def _locals(self, timeout: timedelta) -> dict[str, str]:
+    def _locals(self, statement: timedelta, lock: timedelta) -> dict[str, str]:
         wanted = self.url.settings
         return {
-            "statement": wanted.get("statement_timeout", _milliseconds(timeout)),
-            "lock": wanted.get("lock_timeout", _milliseconds(LOCK_TIMEOUT)),
+            "statement": wanted.get("statement_timeout", _milliseconds(statement)),
+            "lock": wanted.get("lock_timeout", _milliseconds(lock)),
             "idle": wanted.get("idle_in_transaction_session_timeout", _milliseconds(IDLE_TIMEOUT)),
         }
+
+
+async def _begin_as(connection: psycopg.AsyncConnection[TupleRow], *, read_only: bool) -> None:
+    """Have the next transaction begin so: part of its BEGIN, no state of the session."""
+    level = IsolationLevel.REPEATABLE_READ if read_only else None
+    await connection.set_isolation_level(level)
+    await connection.set_read_only(True if read_only else None)
 
 
 @contextlib.contextmanager
@@ -231,4 +262,6 @@ def _connect_hint(reason: str) -> str:
         return "check the database and user names in DATABASE_URL"
     if "translate host name" in reason or "resolve host" in reason:
         return "check the host name in DATABASE_URL"
+    if "too many" in reason:
+        return "run it again when others have ended"
     return "is the server up and reachable from here?  pg_isready tells"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Self, TextIO
 
-from domainsched.errors import UsageError
+from domainsched.errors import DomainschedError, UsageError
 from domainsched.names import RejectedLine, SourcedName, read_lines, read_names
 
 SHOWN = 20
@@ -30,18 +30,39 @@ class Intake:
 
     @classmethod
     def of(cls, entries: Iterable[SourcedName | RejectedLine]) -> Self:
-        """Read `entries` to their end."""
+        """Read `entries` to their end.
+
+        Raises:
+            DomainschedError: the temporary file cannot be written.
+        """
         spool = SpooledTemporaryFile(IN_MEMORY, "w+", encoding="ascii")  # noqa: SIM115 - `close` closes it
         intake = cls(spool)
-        for entry in entries:
-            if isinstance(entry, SourcedName):
-                intake._spool.write(f"{entry.name}\n")
-                intake.accepted += 1
-            else:
-                intake.rejected += 1
-                if intake.rejected <= SHOWN:
-                    intake.first_rejected += (entry,)
+        with ExitStack() as stack:
+            stack.callback(intake.close)
+            intake._take_all(entries)
+            stack.pop_all()
         return intake
+
+    def _take_all(self, entries: Iterable[SourcedName | RejectedLine]) -> None:
+        try:
+            for entry in entries:
+                self._take(entry)
+            self._spool.seek(0)  # writes what is still in a buffer
+        except OSError as error:
+            raise DomainschedError(
+                "cannot keep the names in a temporary file",
+                why=error.strerror or "",
+                hint="free space, or point TMPDIR elsewhere",
+            ) from None
+
+    def _take(self, entry: SourcedName | RejectedLine) -> None:
+        if isinstance(entry, SourcedName):
+            self._spool.write(f"{entry.name}\n")
+            self.accepted += 1
+            return
+        self.rejected += 1
+        if self.rejected <= SHOWN:
+            self.first_rejected += (entry,)
 
     def names(self) -> Iterator[str]:
         """Go through the accepted names, in the order of the input."""
@@ -50,22 +71,26 @@ class Intake:
 
     def close(self) -> None:
         """Give the temporary file back."""
-        self._spool.close()
+        with suppress(OSError):  # on a full disk what is buffered cannot be written, nor need it be
+            self._spool.close()
+
+    def complaints(self) -> list[str]:
+        """Describe the first invalid lines, and count the rest."""
+        lines = [f'{line.source}: "{line.text}"  {line.reason}' for line in self.first_rejected]
+        rest = self.rejected - len(lines)
+        return [*lines, f"... and {rest:,} more"] if rest else lines
 
     def refusal(self) -> UsageError:
         """Put the invalid lines into one error."""
         total = self.accepted + self.rejected
-        lines = [f'{line.source}: "{line.text}"  {line.reason}' for line in self.first_rejected]
-        if self.rejected > len(lines):
-            lines.append(f"... and {self.rejected - len(lines):,} more")
         verb = "is not a domain name" if self.rejected == 1 else "are not domain names"
-        rest = (
-            f", or pass --skip-invalid to add the other {self.accepted:,}" if self.accepted else ""
-        )
+        hint = f"correct {'it' if self.rejected == 1 else 'them'}"
+        if self.accepted:
+            hint += f", or pass --skip-invalid to add the other {self.accepted:,}"
         return UsageError(
             f"{self.rejected:,} of {total:,} {verb}; nothing was added",
-            why="\n".join(lines),
-            hint=f"correct {'it' if self.rejected == 1 else 'them'}{rest if self.accepted else ''}",
+            why="\n".join(self.complaints()),
+            hint=hint,
         )
 
 
@@ -101,4 +126,5 @@ def _lines(stream: TextIO, source: str) -> Iterator[str]:
     try:
         yield from stream
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {source}", why=str(error)) from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"cannot read {source}", why=reason or "") from None

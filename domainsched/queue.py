@@ -93,7 +93,7 @@ UPDATE {table} AS d SET
     attempts = CASE WHEN c.reclaimed THEN least(d.attempts + 1, %(max_attempts)s)
                     WHEN d.attempts >= %(max_attempts)s OR d.last_error_kind IS NULL THEN 1
                     ELSE d.attempts + 1 END,
-    last_error = CASE WHEN c.reclaimed THEN %(crashed)s ELSE d.last_error END,
+    last_error = CASE WHEN c.reclaimed THEN %(crashed)s::{error_type} ELSE d.last_error END,
     last_error_kind = CASE WHEN c.reclaimed THEN 'crashed' ELSE d.last_error_kind END,
     due_at = CASE WHEN c.reclaimed AND d.attempts >= %(max_attempts)s
                   THEN statement_timestamp() ELSE statement_timestamp() + %(lease)s END,
@@ -132,7 +132,7 @@ RETURNING d.id
 _SETTLE = sql.SQL("""
 UPDATE {table} AS d SET
     status = i.status, due_at = statement_timestamp() + i.delay,
-    last_error = i.last_error, last_error_kind = i.last_error_kind{assignments}
+    last_error = i.last_error::{error_type}, last_error_kind = i.last_error_kind{assignments}
 FROM jsonb_to_recordset(%(rows)s) AS i(
     id {id_type}, token uuid, status {status_type}, delay interval,
     last_error text, last_error_kind text{definitions})
@@ -140,7 +140,7 @@ WHERE d.id = i.id AND d.claim_token = i.token AND d.status = 'processing'
 RETURNING d.id
 """)
 
-_SETTLED = sql.SQL("""
+_ENDED = sql.SQL("""
 SELECT d.id FROM {table} AS d
 JOIN unnest(%(ids)s::{id_type}[], %(tokens)s::uuid[]) AS i(id, token)
     ON d.id = i.id AND d.claim_token = i.token
@@ -169,6 +169,7 @@ class Queue:
             "table": table.identifier,
             "id_type": sql.SQL(table.columns["id"]),
             "status_type": sql.SQL(table.columns["status"]),
+            "error_type": sql.SQL(table.columns["last_error"]),  # a cast cuts what is too long
             "tenant": sql.SQL("" if tenant is None else " AND tenant_id = %(tenant)s"),
         }
         also = [*table.stamp("updated_at"), *_on_exhausted(table)]
@@ -209,11 +210,17 @@ class Queue:
 
     async def extend(self, claims: Iterable[Claim], lease: timedelta) -> set[RowId]:
         """Give held claims a new lease from now; those not returned are held no more."""
-        return await self._guarded(_EXTEND, claims, lease=lease)
+        query, parameters = _EXTEND.format(**self._names), {**_pairs(claims), "lease": lease}
+
+        async def operation() -> set[RowId]:
+            async with self._database.transaction() as cursor:
+                return await _ids(cursor, query, parameters)
+
+        return await self._database.run(operation, patience=PATIENCE)
 
     async def release(self, claims: Iterable[Claim]) -> set[RowId]:
         """End claims without counting the attempt; the rows are due at once."""
-        return await self._guarded(_RELEASE, claims)
+        return await self._end(_RELEASE.format(**self._names), _pairs(claims))
 
     async def settle(self, endings: Sequence[Ending]) -> set[RowId]:
         """Write outcomes and end their claims, in one statement.
@@ -244,28 +251,26 @@ class Queue:
         if not endings:
             return set()
         rows = Jsonb([_record(claim, transition) for claim, transition in endings])
-        pairs = _pairs(claim for claim, _ in endings)
+        return await self._end(
+            self._settle, {**_pairs(claim for claim, _ in endings), "rows": rows}
+        )
+
+    async def _end(self, query: sql.Composed, parameters: dict[str, object]) -> set[RowId]:
+        """End claims; after a lost connection, find also those that had been ended after all.
+
+        In this order: the first statement waits for a commit of ours that is still under way, the
+        second sees it.
+        """
         unsure = False
 
         async def operation() -> set[RowId]:
             nonlocal unsure
             async with self._database.transaction() as cursor:
-                done = (
-                    await _ids(cursor, _SETTLED.format(**self._names), pairs) if unsure else set()
-                )
+                ended = await _ids(cursor, query, parameters)
+                if unsure:
+                    ended |= await _ids(cursor, _ENDED.format(**self._names), parameters)
                 unsure = True
-                return done | await _ids(cursor, self._settle, {"rows": rows})
-
-        return await self._database.run(operation, patience=PATIENCE)
-
-    async def _guarded(
-        self, statement: sql.SQL, claims: Iterable[Claim], **values: object
-    ) -> set[RowId]:
-        query, parameters = statement.format(**self._names), {**_pairs(claims), **values}
-
-        async def operation() -> set[RowId]:
-            async with self._database.transaction() as cursor:
-                return await _ids(cursor, query, parameters)
+                return ended
 
         return await self._database.run(operation, patience=PATIENCE)
 

@@ -6,29 +6,31 @@ has whole, tab-separated lines, and stderr is silent unless something needs a pe
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from domainsched.errors import DomainschedError, UsageError
 from domainsched.models import Added, Check, Claim, Glance, RunSummary, Settled, Status
 from domainsched.wording import (
     Row,
-    ago,
     count,
     demo_lines,
+    due_line,
+    due_plain,
     ending,
     glance_lines,
     glance_record,
-    jsonable,
+    json_text,
     listed,
     plain,
     printable,
@@ -73,9 +75,11 @@ class Report:
 
     def __init__(self, style: Style, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self.style = style
-        self._out = out or sys.stdout
-        self._err = err or sys.stderr
+        self._out = out or sys.stdout or _nowhere()
+        self._err = err or sys.stderr or _nowhere()
         self._progress: Progress | None = None
+        self.loss: OSError | None = None
+        """Why part of the answer could not be written."""
 
     @property
     def is_table(self) -> bool:
@@ -94,13 +98,13 @@ class Report:
     # The two streams
 
     def answer(self, text: str) -> None:
-        """Write a line to stdout."""
-        self._out.write(f"{text}\n")
-        self._out.flush()
+        """Write a line to stdout; should that fail, go on: the work matters more than its words."""
+        loss = _written(self._out, f"{text}\n")
+        self.loss = self.loss or loss
 
     def document(self, value: object) -> None:
         """Write a JSON value as one line to stdout."""
-        self.answer(json.dumps(value, ensure_ascii=False, default=jsonable))
+        self.answer(json_text(value))
 
     def info(self, text: str) -> None:
         """Say something to whoever follows; nothing when nobody does."""
@@ -115,31 +119,36 @@ class Report:
 
     def error(self, error: DomainschedError) -> None:
         """Say what happened, why, and what to do next; with --json as one line."""
-        self._out.flush()
         if self.style.json:
             body = {"type": "error", "code": int(error.exit_code), "message": error.what}
             extra = {"why": error.why or None, "hint": error.hint or None}
-            self._err.write(json.dumps({**body, **extra}, ensure_ascii=False) + "\n")
+            _written(self._err, json_text({**body, **extra}) + "\n")
             return
         self._say(f"error: {error.what}", "red")
         for line in error.why.splitlines():
             self._say(f"  {line}")
         self._hint(error.hint)
         if self.style.verbosity >= _FOR_DEVELOPERS:
-            self._err.write("".join(traceback.format_exception(error)))
+            _written(self._err, "".join(traceback.format_exception(error)))
 
     def _hint(self, hint: str) -> None:
         if hint:
             self._say(f"hint: {hint}", "cyan")
 
     def _say(self, text: str, color: str = "") -> None:
-        self._out.flush()
         line = printable(text)
-        if self._progress is not None or (color and self._console.color_system):
-            self._console.print(line, style=color, soft_wrap=True, markup=False, highlight=False)
-        else:
-            self._err.write(f"{line}\n")
-            self._err.flush()
+        if self._progress is None and not (color and self._is_colorful):
+            _written(self._err, f"{line}\n")
+            return
+        self._console.print(
+            line, style=color, soft_wrap=True, markup=False, highlight=False, emoji=False
+        )
+
+    @cached_property
+    def _is_colorful(self) -> bool:
+        """Whether to load Rich at all; then it decides, by TERM and its like."""
+        wanted = self._err.isatty() or bool(os.environ.get("FORCE_COLOR"))
+        return self.style.color and wanted and self._console.color_system is not None
 
     @cached_property
     def _console(self) -> Console:
@@ -150,17 +159,25 @@ class Report:
     # A run
 
     def running(self, total: int | None) -> AbstractContextManager[object]:
-        """Show a bar while a run goes on, in a terminal only."""
+        """Show a bar while a run goes on, in a terminal only, and one that can redraw a line."""
         if self.style.json or self.style.verbosity < 0 or not self._err.isatty():
             return nullcontext()
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+        if self._console.is_dumb_terminal:
+            return nullcontext()
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
 
         self._progress = Progress(
             "processing",
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            "{task.description}",
             TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
             console=self._console,
             transient=True,
         )
@@ -213,15 +230,15 @@ class Report:
 
     # The queue
 
-    def glance(self, glance: Glance) -> None:
-        """Show the queue in numbers."""
+    def glance(self, glance: Glance, limit: int) -> None:
+        """Show the queue in numbers; `limit` is what a run would claim, 0 for all."""
         if self.style.json:
             self.document(glance_record(glance))
         elif self.is_table:
-            for line in glance_lines(glance):
+            for line in glance_lines(glance, limit):
                 self.answer(line)
         else:
-            for status in sorted(glance.statuses):
+            for status in sorted(glance.statuses, key=str):
                 self.answer(f"{printable(status)}\t{glance.statuses[status]}")
             self.answer(f"due\t{glance.upcoming.due}")
             self.answer(f"expired\t{glance.upcoming.expired}")
@@ -230,14 +247,19 @@ class Report:
         """List domains: a table for a person, whole lines with tabs for a pipe."""
         if self.style.json:
             self.document([listed(row) for row in rows])
-        elif self.is_table:
+        elif rows and self.is_table:
             for line in table(rows, shutil.get_terminal_size().columns):
                 self.answer(line)
             if total > len(rows):
                 self.info(f"showing {len(rows)} of {total:,}; --limit {total} for all")
         else:
             for row in rows:
-                self.answer("\t".join(printable(cell) for cell in plain(row)))
+                self._tabbed(plain(row))
+            if not rows:
+                self.info("no domain matches")
+
+    def _tabbed(self, cells: Iterable[object]) -> None:
+        self.answer("\t".join(map(printable, cells)))
 
     def record(self, row: Row, *, max_attempts: int) -> None:
         """Show one domain in full."""
@@ -268,7 +290,7 @@ class Report:
             parts.append(f"{added.repeated:,} more than once in the input")
         if invalid:
             parts.append(f"{invalid:,} invalid")
-        self._done(record, "; ".join(parts))
+        self._done(record, "; ".join(parts), dry_run=dry_run)
         if added.added and not dry_run and not self.style.json:
             self.info("next: domainsched process --limit 10")
 
@@ -278,7 +300,7 @@ class Report:
         line = f"{'would reset' if dry_run else 'reset'} {count(number, 'domain')}"
         if not number:
             line = "no domain matches" if not skipped else "nothing was reset"
-        self._done(record, line)
+        self._done(record, line, dry_run=dry_run)
         if skipped:
             left = count(skipped, "domain")
             self.info(f"{left} being processed now: left alone (--force takes them too)")
@@ -295,37 +317,43 @@ class Report:
         elif done:
             self.info(f"table {table} is ready")
 
-    def _done(self, record: Mapping[str, object], line: str) -> None:
+    def _done(self, record: Mapping[str, object], line: str, *, dry_run: bool) -> None:
         if self.style.json:
             self.document(record)
-        elif self.is_table or self.style.verbosity > 0:
+        elif self.is_table or dry_run:
             self.answer(line)
+        else:
+            self.info(line)
 
-    def ask(self, statement: str, question: str, wanted: str) -> None:
-        """Go on only if the answer is `wanted`.
+    def ask(self, statement: str, question: str, *wanted: str) -> None:
+        """Go on only if the answer is one of `wanted`.
 
         Raises:
             UsageError: nobody is there to ask, or the answer is another one.
         """
         if not (sys.stdin and sys.stdin.isatty()):
             raise UsageError("--yes is required when stdin is not a terminal", why=statement)
-        self._say(statement)
-        self._err.write(question)
-        self._err.flush()
-        if sys.stdin.readline().strip().lower() != wanted:
+        for line in statement.splitlines():
+            self._say(line)
+        _written(self._err, question)
+        answer = _read_line()
+        if not answer.endswith("\n"):
+            self._say("")
+        if answer.strip().lower() not in wanted:
             raise UsageError("nothing was done")
 
     def preview(self, rows: Sequence[Row], due: int, max_attempts: int) -> None:
         """Show which domains a run would claim."""
         if self.style.json:
             self.document({"would_claim": [row["domain"] for row in rows], "due": due})
-            return
-        self.answer(f"would claim {len(rows):,} of {due:,} due, oldest first")
-        for row in rows:
-            attempt = f"attempt {min(row['attempts'] + 1, max_attempts)} of {max_attempts}"
-            waiting = f"waiting {ago(row['due_at']).removesuffix(' ago')}"
-            self.answer(f"  {printable(row['domain'])}  {attempt}  {waiting}")
-        self.answer("nothing was claimed or contacted")
+        elif self.is_table:
+            self.answer(f"would claim {len(rows):,} of {due:,} due, oldest first")
+            for row in rows:
+                self.answer(due_line(row, max_attempts))
+            self.answer("nothing was claimed or contacted")
+        else:
+            for row in rows:
+                self._tabbed(due_plain(row, max_attempts))
 
     def glimpse(self, glance: Glance) -> None:
         """Show the queue in one line, for a view that goes on."""
@@ -340,7 +368,8 @@ class Report:
         if self.style.json:
             self.document({"ok": True, **asdict(check)})
             return
-        self.answer(f"database    ok   PostgreSQL {check.version} at {check.server}")
+        version = printable(check.version)
+        self.answer(f"database    ok   PostgreSQL {version} at {printable(check.server)}")
         self.answer(f"table       ok   {check.table}, {count(check.rows, 'row')}")
         self.answer(f"columns     ok   {check.columns} of {check.columns}")
         self.answer(f"rights      ok   {', '.join(check.rights).lower()}")
@@ -352,7 +381,7 @@ class Report:
             return
         for name, value in columns.items():
             if name != "domain_metadata" and value not in (None, [], ""):
-                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                text = value if isinstance(value, str) else json_text(value)
                 self.answer(f"{name:<18}{printable(text)}")
 
     def records(self, rows: Sequence[Row], *, alone: bool, max_attempts: int) -> None:
@@ -369,9 +398,36 @@ class Report:
         if self.style.json:
             self.document({"sites": list(findings), "right": right, "total": len(findings)})
             return
-        for line in demo_lines(findings):
+        columns = shutil.get_terminal_size().columns if self.is_table else None
+        for line in demo_lines(findings, columns):
             self.answer(line)
         self.answer(f"\n{right} of {len(findings)} sites as they should be")
+
+
+def _nowhere() -> TextIO:
+    """Stand in for a stream that was closed before we began, as by `>&-`."""
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def _written(stream: TextIO, text: str) -> OSError | None:
+    """Write at once; what cannot be written is dropped, and so is what is still to come."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        with Path(os.devnull).open("wb") as devnull:  # else the exit would try, and complain
+            os.dup2(devnull.fileno(), stream.fileno())
+        return error
+    return None
+
+
+def _read_line() -> str:
+    """Read an answer; Ctrl-C ends the program at once, though an event loop may be running."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return sys.stdin.readline()
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _is_journal(stream: TextIO) -> bool:

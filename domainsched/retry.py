@@ -10,7 +10,8 @@ from tenacity import (
     AsyncRetrying,
     retry_if_exception,
     stop_after_delay,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from domainsched.models import Failed
@@ -37,7 +38,8 @@ def backoff(attempt: int, failure: Failed, policy: Policy, random: float) -> tim
     so that a thousand sites behind one broken host do not come back together. A site's own
     Retry-After is a lower bound. `random` is in [0, 1); the result is in [base, cap].
     """
-    ceiling = min(policy.cap, policy.base * float(GROWTH ** min(attempt, 20)))
+    growth = min(float(GROWTH ** min(attempt, 20)), policy.cap / policy.base)
+    ceiling = policy.base * growth
     delay = policy.base + random * (ceiling - policy.base)
     return min(policy.cap, max(delay, failure.retry_after or timedelta()))
 
@@ -51,7 +53,7 @@ def database_retrying(
     """
     return AsyncRetrying(
         retry=retry_if_exception(is_lost),
-        wait=wait_exponential_jitter(initial=0.2, max=3, jitter=0.5),
+        wait=wait_exponential(multiplier=0.2, max=3) + wait_random(0, 0.5),
         stop=stop_after_delay(patience.total_seconds()),
         reraise=True,
     )

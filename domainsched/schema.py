@@ -6,12 +6,12 @@ index; nothing it has is changed or dropped.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib import resources
 from typing import Any, LiteralString
 
@@ -19,7 +19,7 @@ import psycopg
 from psycopg import errors as pg_errors
 from psycopg import sql
 
-from domainsched.database import PATIENCE, Cursor, Database
+from domainsched.database import LOCK_TIMEOUT, PATIENCE, Cursor, Database
 from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
 
 ADDED_COLUMNS: Mapping[str, str] = {
@@ -55,9 +55,18 @@ KEY_COLUMNS = ("id", "domain", "status")
 
 INDEX_PREDICATE = sql.SQL("status IN ('pending', 'processing')")
 RIGHTS = ("SELECT", "INSERT", "UPDATE")
-_INDEX_TRIES = 600
-_INDEX_WAIT = timedelta(seconds=0.5)
-"""Another process may be building the index of a large table: five minutes of patience."""
+INDEX_PATIENCE = timedelta(minutes=5)
+"""How long we wait for another process that builds the index of a large table."""
+_INDEX_TRIES = 10
+_LONGEST_NAME = 63
+"""Bytes; PostgreSQL cuts longer names without a word."""
+
+# What the claim reckons with; a column of the same name for another purpose would not serve.
+_QUEUE_TYPES = {
+    "attempts": {"smallint", "integer", "bigint"},
+    "due_at": {"timestamp with time zone"},
+    "claim_token": {"uuid"},
+}
 
 # Storage options for a table we made: claims leave dead entries at the head of the index, which
 # autovacuum's proportional thresholds would let pile up. Not every engine knows them.
@@ -79,16 +88,26 @@ class TableName:
     @classmethod
     def parse(cls, text: str, *, schema: str | None = None) -> TableName:
         """Read `table` or `schema.table`; `schema` serves where `text` names none."""
-        given, _, table = text.rpartition(".")
-        if not re.fullmatch(r"[^\W\d][\w$]*", table) or (
-            given and not re.fullmatch(r"[^\W\d][\w$]*", given)
-        ):
+        *given, table = text.split(".")
+        if len(given) > 1 or not all(map(_is_plain, (*given, table))):
             raise ConfigError(
                 "DOMAINSCHED_TABLE is not the name of a table",
                 why=f"{text!r} is neither table nor schema.table",
                 hint="write DOMAINSCHED_TABLE=domains, or schema.domains",
             )
-        return cls(table, given or schema)
+        return cls(table, given[0] if given else schema)
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """For statements; without a schema, the search path decides."""
+        return (
+            sql.Identifier(self.schema, self.table) if self.schema else sql.Identifier(self.table)
+        )
+
+
+def _is_plain(name: str) -> bool:
+    """Tell a name that nobody needs to quote, but for capitals, which are taken as they are."""
+    return bool(re.fullmatch(r"[^\W\d][\w$]*", name)) and len(name.encode()) <= _LONGEST_NAME
 
 
 @dataclass(frozen=True)
@@ -99,8 +118,10 @@ class Table:
     schema: str
     name: str
     columns: Mapping[str, str]
-    """Name to type, as `format_type` writes it."""
+    """Name to type, as `format_type` writes it: "character varying(10)"."""
     has_index: bool
+    has_broken_index: bool
+    """A build that was killed half-way left the index behind, invalid."""
     lacks_rights: tuple[str, ...]
     role: str
     unique_per_tenant: bool
@@ -119,7 +140,7 @@ class Table:
 
     def now(self, column: str) -> sql.SQL:
         """Write "now" as `column` wants it: UTC where its type has no time zone."""
-        if self.columns.get(column) == "timestamp without time zone":
+        if self.columns.get(column, "").endswith("without time zone"):
             return sql.SQL("timezone('UTC', statement_timestamp())")
         return sql.SQL("statement_timestamp()")
 
@@ -156,7 +177,7 @@ async def usable_table(database: Database, name: TableName) -> Table:
     if table.lacks_rights:
         raise DatabaseError(
             f'role "{table.role}" may not {", ".join(table.lacks_rights)} {where}',
-            hint=f"GRANT {', '.join(RIGHTS)} ON {where} TO {table.role};",
+            hint=_grant(table),
         )
     return table
 
@@ -174,7 +195,7 @@ async def _find(cursor: Cursor, name: TableName) -> Table | None:
         " (SELECT array_agg(r) FROM unnest(%(rights)s::text[]) r"
         "   WHERE NOT has_table_privilege(c.oid, r)),"
         " EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique"
-        "   AND i.indnkeyatts = 1 AND i.indpred IS NULL AND i.indkey[0] ="
+        "   AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL AND i.indkey[0] ="
         "     (SELECT attnum FROM pg_attribute WHERE attrelid = c.oid AND attname = 'domain'))"
         " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.relname = %(table)s AND CASE WHEN %(schema)s::text IS NULL"
@@ -187,8 +208,18 @@ async def _find(cursor: Cursor, name: TableName) -> Table | None:
     _check_kind(f"{schema}.{table}", kind)
     columns = await _columns(cursor, oid)
     _check_key_columns(f"{schema}.{table}", columns)
-    has_index = await _has_claim_index(cursor, oid)
-    return Table(oid, schema, table, columns, has_index, tuple(lacks or ()), role, not unique_alone)
+    _check_types(f"{schema}.{table}", columns)
+    return Table(
+        oid,
+        schema,
+        table,
+        columns,
+        has_index=await _has_claim_index(cursor, oid),
+        has_broken_index=await _has_broken_index(cursor, oid, table),
+        lacks_rights=tuple(lacks or ()),
+        role=role,
+        unique_per_tenant="tenant_id" in columns and not unique_alone,
+    )
 
 
 def _check_kind(name: str, kind: str) -> None:
@@ -210,9 +241,23 @@ def _check_key_columns(name: str, columns: Mapping[str, str]) -> None:
         )
 
 
+def _check_types(name: str, columns: Mapping[str, str]) -> None:
+    odd = [
+        f"{column} {columns[column]}"
+        for column, types in _QUEUE_TYPES.items()
+        if column in columns and re.sub(r"\(\d+\)", "", columns[column]) not in types
+    ]
+    if odd:
+        raise SchemaMismatch(
+            f"table {name} has columns of its own where domainsched needs others",
+            why=", ".join(odd),
+            hint="rename them, and then: domainsched init",
+        )
+
+
 async def _columns(cursor: Cursor, oid: int) -> dict[str, str]:
     await cursor.execute(
-        "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute"
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
         " WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         [oid],
     )
@@ -220,13 +265,24 @@ async def _columns(cursor: Cursor, oid: int) -> dict[str, str]:
 
 
 async def _has_claim_index(cursor: Cursor, oid: int) -> bool:
-    """Look for a valid partial index that leads with due_at, whatever its name."""
+    """Look for a valid index with our predicate that leads with due_at, whatever its name."""
     row = await _one(
         cursor,
-        "SELECT FROM pg_index i WHERE i.indrelid = %s AND i.indisvalid AND i.indpred IS NOT NULL"
+        "SELECT FROM pg_index i WHERE i.indrelid = %s AND i.indisvalid"
+        " AND pg_get_expr(i.indpred, i.indrelid) LIKE %s"
         " AND i.indkey[0] = (SELECT attnum FROM pg_attribute"
         "   WHERE attrelid = i.indrelid AND attname = 'due_at')",
-        [oid],
+        [oid, "%status%'pending'%'processing'%"],
+    )
+    return row is not None
+
+
+async def _has_broken_index(cursor: Cursor, oid: int, table: str) -> bool:
+    row = await _one(
+        cursor,
+        "SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
+        " WHERE i.indrelid = %s AND c.relname = %s AND NOT i.indisvalid",
+        [oid, _index_of(table)],
     )
     return row is not None
 
@@ -237,22 +293,23 @@ def statements(table: Table | None, name: TableName, lease: timedelta) -> list[s
     Rows that an older system left `processing` have no claim token; they get a lease from now, so
     that whoever still works on them can end, and are then reclaimed.
     """
+    return [*_transactional(table, name, lease), *_concurrent(table)]
+
+
+def _transactional(table: Table | None, name: TableName, lease: timedelta) -> list[sql.Composed]:
     if table is None:
-        return [_creation(name)]
-    result = []
+        return [_creation(name), _storage(name)]
     added = [column for column in ADDED_COLUMNS if column not in table.columns]
-    if added:
-        result.append(_addition(table, added))
-    if "due_at" in added:
-        result.append(
-            sql.SQL(
-                "UPDATE {} SET due_at = statement_timestamp() + {}::interval"
-                " WHERE status = 'processing' AND claim_token IS NULL"
-            ).format(table.identifier, sql.Literal(f"{lease.total_seconds():.0f} seconds"))
-        )
-    if not table.has_index:
-        result.append(_index(table))
+    result = [_addition(table, added)] if added else []
+    if "claim_token" in added:
+        result.append(_adoption(table, lease))
     return result
+
+
+def _concurrent(table: Table | None) -> list[sql.Composed]:
+    if table is None or table.has_index:
+        return []
+    return [*([_removal(table)] if table.has_broken_index else []), _index(table)]
 
 
 async def init(database: Database, name: TableName, lease: timedelta) -> Table:
@@ -265,11 +322,12 @@ async def init(database: Database, name: TableName, lease: timedelta) -> Table:
     for _ in range(_INDEX_TRIES):
         if table.has_index:
             return table
-        table = await database.run(lambda: _build_index(database, name), patience=PATIENCE)
+        build = partial(_build_index, database, name, table)
+        table = await database.run(build, patience=PATIENCE)
     raise DatabaseError(
         f"the index of the claim on {table.schema}.{table.name} did not become valid",
-        why="another process kept building or dropping it",
-        hint="run it again: domainsched init",
+        why="another process keeps dropping it, or something else has its name",
+        hint=f"see what {_index_name(table).as_string()} is, rename it, and then: domainsched init",
     )
 
 
@@ -278,12 +336,12 @@ async def _make(database: Database, name: TableName, lease: timedelta) -> Table:
     async with database.transaction() as cursor:
         await cursor.execute("SELECT pg_advisory_xact_lock(hashtext('domainsched init'))")
         table = await _find(cursor, name)
-        for statement in statements(table, name, lease):
-            if table is None or statement != _index(table):
+        for statement in _transactional(table, name, lease):
+            if statement == _storage(name):
+                await _attempt(cursor, statement)
+            else:
                 await cursor.execute(statement)
         found = await _find(cursor, name)
-        if table is None and found is not None:
-            await _tune(cursor, found)
     if found is None:
         raise SchemaMismatch(
             f"table {name.table} was created but is not on the search path",
@@ -292,42 +350,40 @@ async def _make(database: Database, name: TableName, lease: timedelta) -> Table:
     return found
 
 
-async def _tune(cursor: Cursor, table: Table) -> None:
-    """Set the storage options, or do without on an engine that does not know them."""
+async def _attempt(cursor: Cursor, statement: sql.Composed) -> None:
+    """Execute it, or do without on an engine that does not know it."""
     with contextlib.suppress(psycopg.Error):
         async with cursor.connection.transaction():
-            await cursor.execute(_STORAGE.format(table=table.identifier))
+            await cursor.execute(statement)
 
 
-async def _build_index(database: Database, name: TableName) -> Table:
-    """Build the index without locking the table, or wait for whoever is building it."""
-    table = await find_table(database, name)
-    if table is None or table.has_index:
-        return await usable_table(database, name)
-    async with database.transaction() as cursor:
-        invalid = await _one(
-            cursor,
-            "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid)"
-            " FROM pg_index i WHERE i.indexrelid = to_regclass(%s) AND NOT i.indisvalid",
-            [_index_name(table).as_string()],
-        )
-    if invalid == (True,):
-        await asyncio.sleep(_INDEX_WAIT.total_seconds())
-        return table
-    if invalid is not None:  # a build that was killed half-way left it
-        await database.outside_transaction(
-            sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(_index_name(table))
-        )
-    with contextlib.suppress(pg_errors.UniqueViolation, pg_errors.DuplicateTable):
-        await database.outside_transaction(_index(table))  # another process may just have begun
+async def _build_index(database: Database, name: TableName, table: Table) -> Table:
+    """Build the index without locking the table, once nobody else is building it."""
+    current = await _once_unlocked(database, name, table)
+    for statement in _concurrent(current):
+        with contextlib.suppress(pg_errors.UniqueViolation, pg_errors.DuplicateTable):
+            await database.outside_transaction(statement)  # another may just have begun
     return await find_table(database, name) or table
+
+
+async def _once_unlocked(database: Database, name: TableName, table: Table) -> Table:
+    """Wait for the lock that whoever builds an index holds: building next to them is a deadlock."""
+    async with database.transaction(
+        statement_timeout=INDEX_PATIENCE + LOCK_TIMEOUT, lock_timeout=INDEX_PATIENCE
+    ) as cursor:
+        lock = sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE")
+        await cursor.execute(lock.format(table.identifier))
+        return await _find(cursor, name) or table
 
 
 def _creation(name: TableName) -> sql.Composed:
     text = resources.files("domainsched").joinpath("schema.sql").read_text(encoding="utf-8")
-    parts = (name.schema, name.table) if name.schema else (name.table,)
-    table = sql.Identifier(*parts)
-    return sql.SQL(text).format(table=table, index=sql.Identifier(f"{name.table}_due_idx"))
+    index = sql.Identifier(_index_of(name.table))
+    return sql.SQL(text).format(table=name.identifier, index=index)
+
+
+def _storage(name: TableName) -> sql.Composed:
+    return _STORAGE.format(table=name.identifier)
 
 
 def _addition(table: Table, columns: list[str]) -> sql.Composed:
@@ -341,14 +397,37 @@ def _addition(table: Table, columns: list[str]) -> sql.Composed:
     return sql.SQL("ALTER TABLE {} {}").format(table.identifier, sql.SQL(", ").join(definitions))
 
 
+def _adoption(table: Table, lease: timedelta) -> sql.Composed:
+    return sql.SQL(
+        "UPDATE {} SET due_at = statement_timestamp() + {}::interval"
+        " WHERE status = 'processing' AND claim_token IS NULL"
+    ).format(table.identifier, sql.Literal(f"{lease.total_seconds():.0f} seconds"))
+
+
+def _removal(table: Table) -> sql.Composed:
+    return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(_index_name(table))
+
+
 def _index(table: Table) -> sql.Composed:
     return sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} (due_at, id) WHERE {}").format(
-        sql.Identifier(f"{table.name}_due_idx"), table.identifier, INDEX_PREDICATE
+        sql.Identifier(_index_of(table.name)), table.identifier, INDEX_PREDICATE
     )
 
 
 def _index_name(table: Table) -> sql.Identifier:
-    return sql.Identifier(table.schema, f"{table.name}_due_idx")
+    return sql.Identifier(table.schema, _index_of(table.name))
+
+
+def _index_of(table: str) -> str:
+    """Name the index as PostgreSQL would cut it, so that it can be found again."""
+    suffix = "_due_idx"
+    room = _LONGEST_NAME - len(suffix)
+    return table.encode()[:room].decode(errors="ignore") + suffix
+
+
+def _grant(table: Table) -> str:
+    rights, role = sql.SQL(", ").join(map(sql.SQL, RIGHTS)), sql.Identifier(table.role)
+    return sql.SQL("GRANT {} ON {} TO {};").format(rights, table.identifier, role).as_string()
 
 
 async def _one(

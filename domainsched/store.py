@@ -27,10 +27,10 @@ ANALYZE_FROM = 1000
 """Added rows after which the planner's statistics are refreshed at once."""
 
 # Any form but a canonical name: written by an older program.
-_FOREIGN = sql.SQL("(domain !~ '^[a-z0-9.-]+$' OR domain LIKE 'www.%%')")
-# The foreign forms that `spellings()` does not list (upper case, paths, ports): few, and only found
-# by reading every name.
-_ODD = sql.SQL("(domain !~ '^(https?://)?[^/:@?#[:upper:][:space:]]+/?$')")
+_FOREIGN = sql.SQL("(domain !~ '^[a-z0-9.-]*[a-z0-9]$' OR domain LIKE 'www.%%')")
+# The foreign forms that `spellings()` may not list (upper case, paths, ports, Unicode): few, and
+# only found by reading every name.
+_ODD = sql.SQL("(domain !~ '^([a-z0-9.-]*[a-z0-9]|https?://[a-z0-9.-]*[a-z0-9]/?)$')")
 
 _ADD = sql.SQL("""
 WITH added AS (
@@ -46,6 +46,11 @@ _PRESENT = sql.SQL("""
 SELECT DISTINCT i.name FROM unnest(%(of)s::text[], %(spelled)s::text[]) AS i(name, spelling)
 JOIN {table} AS d ON d.domain = i.spelling{tenant}
 """)
+
+# All are due at once, yet fall due in the order of the input, also where keys are random.
+_IN_ORDER = sql.SQL(
+    "statement_timestamp() - (cardinality(%(names)s::text[]) - i.n) * interval '1 microsecond'"
+)
 
 # Rows of our own transaction: the name stood in an earlier chunk of the same input.
 _REPEATED = sql.SQL("""
@@ -146,7 +151,7 @@ class Store:
 
     async def _add_all(self, cursor: Cursor, names: Iterable[str], tenant: UUID) -> Added:
         foreign = await self._has_foreign(cursor)
-        odd = frozenset(await self._odd(cursor)) if foreign else frozenset[str]()
+        odd = frozenset(await self._odd(cursor, tenant)) if foreign else frozenset[str]()
         total = Added()
         for chunk in _chunks(names, CHUNK):
             unique = list(dict.fromkeys(chunk))
@@ -169,7 +174,7 @@ class Store:
         values: dict[str, sql.Composable] = {
             "domain": sql.SQL("i.name"),
             "status": sql.SQL("'pending'"),
-            "due_at": sql.SQL("statement_timestamp()"),
+            "due_at": _IN_ORDER,
         }
         if "tenant_id" in self._table.columns:
             values["tenant_id"] = sql.SQL("%(tenant)s")
@@ -188,10 +193,12 @@ class Store:
         query = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {foreign})::integer")
         return bool(await self._scalar(cursor, query.format(**self._names, foreign=_FOREIGN), {}))
 
-    async def _odd(self, cursor: Cursor) -> dict[str, list[str]]:
+    async def _odd(self, cursor: Cursor, tenant: UUID | None) -> dict[str, list[str]]:
         """Find the rows in odd spellings: canonical name to the forms that are stored."""
-        query = sql.SQL("SELECT domain FROM {table} WHERE {odd}").format(**self._names, odd=_ODD)
-        await cursor.execute(query)
+        query = sql.SQL("SELECT domain FROM {table} AS d WHERE {odd}{same}").format(
+            **self._names, odd=_ODD, same=self._same_tenant(tenant)
+        )
+        await cursor.execute(query, {"tenant": tenant})
         found: dict[str, list[str]] = {}
         for (stored,) in await cursor.fetchall():
             with contextlib.suppress(InvalidName):
@@ -200,9 +207,9 @@ class Store:
 
     async def _present(self, cursor: Cursor, names: list[str], tenant: UUID) -> set[str]:
         pairs = [(name, spelling) for name in names for spelling in spellings(name)]
-        same = sql.SQL(" AND d.tenant_id = %(tenant)s" if self._table.unique_per_tenant else "")
+        query = _PRESENT.format(table=self._table.identifier, tenant=self._same_tenant(tenant))
         await cursor.execute(
-            _PRESENT.format(table=self._table.identifier, tenant=same),
+            query,
             {
                 "of": [name for name, _ in pairs],
                 "spelled": [spelling for _, spelling in pairs],
@@ -210,6 +217,11 @@ class Store:
             },
         )
         return {name for (name,) in await cursor.fetchall()}
+
+    def _same_tenant(self, tenant: UUID | None) -> sql.SQL:
+        """Look only at the tenant's rows, where another's may have the same name."""
+        limited = self._table.unique_per_tenant and tenant is not None
+        return sql.SQL(" AND d.tenant_id = %(tenant)s" if limited else "")
 
     async def _scalar(self, cursor: Cursor, query: sql.SQL | sql.Composed, values: Values) -> int:
         composed = query.format(**self._names) if isinstance(query, sql.SQL) else query
@@ -341,8 +353,7 @@ class Store:
     async def _reading(self) -> AsyncIterator[Cursor]:
         """Open a read-only transaction; a driver's error becomes one of ours."""
         try:
-            async with self._database.transaction(statement_timeout=LONG) as cursor:
-                await cursor.execute("SET TRANSACTION READ ONLY")
+            async with self._database.transaction(statement_timeout=LONG, read_only=True) as cursor:
                 yield cursor
         except psycopg.Error as error:
             raise self._database.explain(error) from error
@@ -391,7 +402,7 @@ class Store:
             return []
         forms = [form for name in sorted(wanted) for form in spellings(name)]
         if await self._has_foreign(cursor):
-            odd = await self._odd(cursor)
+            odd = await self._odd(cursor, self._tenant)
             forms += [form for name in sorted(wanted & odd.keys()) for form in odd[name]]
         return forms
 

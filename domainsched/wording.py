@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 from domainsched.models import (
@@ -21,18 +24,23 @@ from domainsched.models import (
 
 Row = Mapping[str, Any]
 
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_SPACES = re.compile("[\t-\r\x85\u2028\u2029]")
+_BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"
+_HARMFUL = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{_BIDI}]")
+_BEYOND_JSON = re.compile(f"[\x7f-\x9f\u2028\u2029\ud800-\udfff{_BIDI}]")
+"""What JSON lets stand as it is, and a terminal may obey."""
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 def printable(text: object) -> str:
-    """Make text from the web safe for a terminal: no control codes, no bidi overrides."""
-    return "".join(
-        " " if character in "\t\n\r" else character
-        for character in str(text)
-        if character in "\t\n\r"
-        or (unicodedata.category(character) not in {"Cc", "Cs"} and character not in _BIDI)
-    )
+    """Make text from the web safe for a terminal: one line, no control codes, no bidi overrides."""
+    return _HARMFUL.sub("", _SPACES.sub(" ", str(text)))
+
+
+def json_text(value: object) -> str:
+    """Write a value as one line of JSON, in which nothing can drive a terminal."""
+    text = json.dumps(value, ensure_ascii=False, default=jsonable)
+    return _BEYOND_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def span(duration: timedelta) -> str:
@@ -169,7 +177,7 @@ def glance_record(glance: Glance) -> dict[str, object]:
     }
 
 
-def glance_lines(glance: Glance) -> Iterable[str]:
+def glance_lines(glance: Glance, limit: int) -> Iterable[str]:
     """Draw the queue in numbers for people, after `git status`: the state, then what to do."""
     upcoming = glance.upcoming
     since = upcoming.waiting_since
@@ -178,20 +186,42 @@ def glance_lines(glance: Glance) -> Iterable[str]:
         Status.PENDING: f"{upcoming.due - upcoming.expired:,} due now{waiting}",
         Status.PROCESSING: f"{upcoming.expired:,} with a lease that has run out",
         Status.COMPLETED: f"{glance.completed_lately:,} in the last 24 hours",
-        Status.ERROR: ", ".join(f"{number:,} {kind}" for kind, number in glance.kinds.items()),
+        Status.ERROR: _commonest(glance.kinds),
     }
-    yield f"{'domains':<13}{sum(glance.statuses.values()):>9,}"
-    others = [status for status in sorted(glance.statuses) if status not in remarks]
+    others = [status for status in glance.statuses if status not in remarks]
+    size = max([11, *(min(width(printable(status)), 14) for status in others)])
+    total = f"{sum(glance.statuses.values()):,}"
+    digits = max(9, len(total) + 2)
+    yield f"{'domains':<{size + 2}}{total:>{digits}}"
     for status in [*Status, *others]:
         remark = remarks[Status(status)] if status in remarks else "never claimed"
-        line = f"  {printable(status):<11}{glance.statuses.get(status, 0):>9,}   {remark}"
-        yield line.rstrip()
-    if upcoming.next_due and not upcoming.due:
-        yield ""
-        yield f"nothing is due; next at {stamp(upcoming.next_due)}"
-    elif upcoming.expired:
-        yield ""
-        yield "hint: process takes run-out leases again, one at a time; or: reset --expired"
+        number = glance.statuses.get(status, 0)
+        yield f"  {_fit(printable(status), size)}{number:>{digits},}   {remark}".rstrip()
+    yield ""
+    yield _advice(glance, limit)
+
+
+def _commonest(kinds: Mapping[str, int], shown: int = 3) -> str:
+    ranked = sorted(kinds.items(), key=lambda item: -item[1])
+    parts = [f"{number:,} {printable(kind)}" for kind, number in ranked[:shown]]
+    if rest := sum(number for _, number in ranked[shown:]):
+        parts.append(f"{rest:,} other")
+    return ", ".join(parts)
+
+
+def _advice(glance: Glance, limit: int) -> str:
+    """Say what to do next."""
+    upcoming = glance.upcoming
+    if not glance.statuses:
+        return "next: domainsched add example.com"
+    if upcoming.expired:
+        leases = "1 lease has" if upcoming.expired == 1 else f"{upcoming.expired:,} leases have"
+        return f"hint: {leases} run out; process takes them again, or: reset --expired"
+    if upcoming.due:
+        return f"next run claims {min(limit or upcoming.due, upcoming.due):,} of {upcoming.due:,}"
+    if upcoming.next_due:
+        return f"nothing is due; next at {stamp(upcoming.next_due)}"
+    return "nothing is due"
 
 
 def public(row: Row) -> dict[str, object]:
@@ -211,94 +241,153 @@ def plain(row: Row) -> tuple[object, ...]:
     )
 
 
+def due_plain(row: Row, max_attempts: int) -> tuple[object, ...]:
+    """Write a row that a run would claim for a pipe; no attempt: it ends as `crashed`."""
+    return (row["domain"], next_attempt(row, max_attempts) or "", stamp(row["due_at"]))
+
+
+def due_line(row: Row, max_attempts: int) -> str:
+    """Write a row that a run would claim for people."""
+    attempt = next_attempt(row, max_attempts)
+    then = f"attempt {attempt} of {max_attempts}" if attempt else "ends as error: crashed"
+    waiting = f"waiting {ago(row['due_at']).removesuffix(' ago')}"
+    return f"  {printable(row['domain'])}  {then}  {waiting}"
+
+
+def next_attempt(row: Row, max_attempts: int) -> int | None:
+    """Count the attempt that a claim would begin; None: the last one killed its worker."""
+    used_up = row["attempts"] >= max_attempts
+    if row["status"] == Status.PROCESSING:
+        return None if used_up else row["attempts"] + 1
+    if used_up or row["last_error_kind"] is None:
+        return 1
+    return int(row["attempts"]) + 1
+
+
 def listed(row: Row) -> dict[str, object]:
     """Write a row of a list as JSON has it."""
     kept = ("domain", "status", "attempts", "due_at", "updated_at", "last_error_kind", "last_error")
     return {name: row.get(name) for name in (*kept, "title")}
 
 
-def table(rows: Sequence[Row], width: int) -> Iterable[str]:
-    """Lay out by hand: no column may vanish, whatever the width."""
+def table(rows: Sequence[Row], columns: int) -> Iterable[str]:
+    """Lay out by hand for a terminal of so many `columns`: none of ours may vanish."""
     cells = [
         (
             printable(row["domain"]),
-            printable(row["status"]),
-            str(row["attempts"]),
+            _fit(printable(row["status"]), 10),
+            f"{row['attempts']:>5}",
             ago(row.get("updated_at")),
-            printable(_reason(row)),
+            printable(_because(row) or row.get("title") or ""),
         )
         for row in rows
     ]
     heads = ("DOMAIN", "STATUS", "TRIES", "UPDATED", "REASON")
-    widths = [max(len(cell) for cell in column) for column in zip(heads, *cells, strict=True)]
-    widths[0] = min(widths[0], max(16, width - sum(widths[1:4]) - 24))
-    widths[4] = max(10, width - sum(widths[:4]) - 8)
+    sizes = [max(map(width, column)) for column in zip(heads, *cells, strict=True)]
+    sizes[0] = min(sizes[0], max(16, columns - sum(sizes[1:4]) - 24))
+    sizes[4] = max(10, columns - sum(sizes[:4]) - 8)
     for line in (heads, *cells):
-        parts = [_fit(cell, size) for cell, size in zip(line, widths, strict=True)]
-        yield "  ".join((parts[0], parts[1], parts[2], parts[3], parts[4])).rstrip()
+        yield "  ".join(map(_fit, line, sizes)).rstrip()
+
+
+def width(text: str) -> int:
+    """Count the columns that printable text takes in a terminal (Unicode, UAX #11)."""
+    return sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
 
 
 def _fit(cell: str, size: int) -> str:
-    return f"{cell:<{size}}" if len(cell) <= size else f"{cell[: size - 1]}…"
+    """Fill up, or cut, to exactly `size` columns."""
+    kept = cell
+    if width(cell) > size:
+        ends = accumulate(map(_columns, cell))
+        kept = "".join(c for c, end in zip(cell, ends, strict=True) if end < size) + "…"
+    return kept + " " * (size - width(kept))
 
 
-def _reason(row: Row) -> str:
-    if row["last_error_kind"]:
-        return f"{row['last_error_kind']}: {row['last_error']}"
-    return str(row.get("title") or "")
+def _because(row: Row) -> str:
+    return ": ".join(filter(None, (row["last_error_kind"], row["last_error"])))
 
 
 def record(row: Row, max_attempts: int) -> Iterable[tuple[str, object]]:
     """Write one domain in full: names and values, without those that are empty."""
-    visit = (row.get("domain_metadata") or {}).get("visit") or {}
-    fetched = ""
-    if visit:
-        size = f"{visit.get('bytes', 0) / 1000:.0f} kB"
-        fetched = f"{visit.get('fetched_at')}, {visit.get('elapsed_ms')} ms, {size}"
+    visit = _object(_object(row.get("domain_metadata")).get("visit"))
     is_open = row["status"] in {Status.PENDING, Status.PROCESSING}
-    stack = (row.get("tech_stack") or {}).get("technologies") or {}
-    social = [row.get(f"{name}_url") for name in ("facebook", "twitter", "linkedin", "instagram")]
-    fields: list[tuple[str, object]] = [
+    networks = ("facebook", "twitter", "linkedin", "instagram", "youtube")
+    stack = _object(_object(row.get("tech_stack")).get("technologies"))
+    fields = (
         ("status", row["status"]),
         ("attempts", f"{row['attempts']} of {max_attempts}"),
-        ("due", stamp(row["due_at"]) if is_open else None),
-        ("held by", row["claimed_by"] if row["status"] == Status.PROCESSING else None),
-        ("error", f"{row['last_error_kind']}: {row['last_error']}" if row["last_error"] else None),
-        ("fetched", fetched),
+        ("due", stamp(row["due_at"]) if is_open else ""),
+        ("held by", row["claimed_by"] if row["status"] == Status.PROCESSING else ""),
+        ("error", _because(row)),
+        ("fetched", _fetched(visit)),
         ("url", visit.get("url")),
         ("title", row.get("title")),
         ("about", row.get("description")),
         ("language", row.get("language")),
-        ("emails", ", ".join(row.get("email_addresses") or ())),
-        ("phones", ", ".join(row.get("phone_numbers") or ())),
-        ("social", ", ".join(url for url in [*social, row.get("youtube_url")] if url)),
+        ("emails", _series(row.get("email_addresses"))),
+        ("phones", _series(row.get("phone_numbers"))),
+        ("social", _series([row.get(f"{name}_url") for name in networks])),
         ("logo", row.get("logo_url")),
-        ("technology", ", ".join(_versioned(name, entry) for name, entry in stack.items())),
+        ("technology", _series([_versioned(name, stack[name]) for name in _headed(row, stack)])),
         ("tenant", row.get("tenant_id")),
-    ]
-    return [(name, value) for name, value in fields if value not in {None, ""}]
+    )
+    return [(name, value) for name, value in fields if value]
 
 
-def _versioned(name: str, entry: Mapping[str, Any]) -> str:
-    version = entry.get("version")
+def _object(value: object) -> Mapping[str, Any]:
+    """Take a JSON object; other programs have stored other things in these columns."""
+    return value if isinstance(value, dict) else {}
+
+
+def _series(value: object) -> str:
+    return ", ".join(str(item) for item in value if item) if isinstance(value, list) else ""
+
+
+def _fetched(visit: Mapping[str, Any]) -> str:
+    parts = (
+        visit.get("fetched_at"),
+        f"{elapsed} ms" if (elapsed := visit.get("elapsed_ms")) is not None else "",
+        f"{size / 1000:.0f} kB" if isinstance(size := visit.get("bytes"), int) else "",
+    )
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _headed(row: Row, stack: Mapping[str, Any]) -> list[str]:
+    """Order technologies as people read them: what the site is made with, then the rest."""
+    made_with = _object(row.get("tech_stack")).get("cms")
+    first = made_with if isinstance(made_with, list) else []
+    return sorted(stack, key=lambda name: (name not in first, name.lower()))
+
+
+def _versioned(name: str, entry: object) -> str:
+    version = _object(entry).get("version")
     return f"{name} {version}" if version else name
 
 
-def wrapped(name: str, value: str, width: int | None) -> list[str]:
-    """Set a name and its value on lines of `width`, or on one when None."""
+def wrapped(name: str, value: str, columns: int | None) -> list[str]:
+    """Set a name and its printable value on lines of so many columns, or on one when None."""
     head = f"  {name:<12}"
-    if width is None:
+    if columns is None:
         return [f"{head}{value}"]
-    return textwrap.wrap(value, width, initial_indent=head, subsequent_indent=" " * 14) or [head]
+    # textwrap counts characters: a filler after each wide one makes it count columns
+    filled = "".join(c + "\0" * (_columns(c) - 1) for c in value)
+    lines = textwrap.wrap(filled, columns, initial_indent=head, subsequent_indent=" " * 14)
+    return [line.replace("\0", "") for line in lines] or [head]
 
 
-def demo_lines(findings: Sequence[Row]) -> Iterable[str]:
-    """Draw the demo's findings: what each site is, how it ended, what was found."""
+def demo_lines(findings: Sequence[Row], columns: int | None) -> Iterable[str]:
+    """Draw the demo's findings on lines of `columns`, or whole: each site, and what came of it."""
     for finding in findings:
-        found = f"error: {finding['kind']}" if finding["kind"] else printable(finding["title"])
-        technologies = ", ".join(finding["technologies"][:3])
-        mark = "ok" if finding["ok"] else "DIFFERS"
-        head = f"{mark:<8}{finding['domain']:<23}{finding['shows']:<32}{found}"
-        yield head + (f"  [{technologies}]" if technologies else "")
+        found = f"error: {finding['kind']}" if finding["kind"] else finding["title"]
+        mark = "ok" if finding["ok"] else "no"
+        line = printable(f"{mark:<4}{finding['domain']:<22}{finding['shows']:<31}{found}")
+        yield line if columns is None else _fit(line, columns).rstrip()
         for difference in finding["differences"]:
-            yield f"{'':<8}{printable(difference)}"
+            yield f"{'':<4}{printable(difference)}"

@@ -13,8 +13,8 @@ import contextlib
 import logging
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -102,7 +102,9 @@ class Stop:
                 await self._event.wait()
 
     @contextlib.contextmanager
-    def on_signals(self, announce: Callable[[], None], leave: Callable[[], None]) -> Iterator[None]:
+    def on_signals(
+        self, announce: Callable[[], object], leave: Callable[[], object]
+    ) -> Iterator[None]:
         """Set on the first SIGTERM or SIGINT, after `announce`; on the second, `leave`."""
         loop = asyncio.get_running_loop()
 
@@ -174,7 +176,7 @@ class Run:
         self._held: set[Claim] = set()
         self._endings: asyncio.Queue[Ending | None] = asyncio.Queue()
         self._horizon = _Horizon()
-        self._darkness: Ending | None = None
+        self._obstacle: DomainschedError | None = None
         self._dry = False
         self._begun = asyncio.get_running_loop().time()
         self.summary = RunSummary(run_id)
@@ -185,14 +187,15 @@ class Run:
         Raises:
             DatabaseError: the database stayed away; what was held is left to its lease.
             NetworkDown: nothing outside could be reached; every claim was released.
+            DomainschedError: sites cannot be visited, for a reason of our own; nobody was charged.
         """
         try:
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._heartbeat())
                 settler = group.create_task(self._settle_all())
                 await self._work()
-                await self._close_horizon()
-                await self._endings.put(None)
+                self._close_horizon()
+                self._endings.put_nowait(None)
                 await settler
                 heartbeat.cancel()
         except* DomainschedError as group_of_errors:
@@ -247,7 +250,7 @@ class Run:
 
     def _places(self) -> int:
         """Say how many domains to claim now; few free places are not worth a statement."""
-        if self._dry or self._horizon.is_dark or self._is_late():
+        if self._dry or self._obstacle or self._horizon.is_dark or self._is_late():
             return 0
         free = self._plan.concurrency - len(self._flying)
         if free < max(1, self._plan.concurrency // 8):
@@ -265,7 +268,7 @@ class Run:
         """Start a visit; one whose last worker was lost flies alone, for it may be why."""
         if claim.reclaimed:
             await self._alone()
-        if self._stop.is_set:
+        if self._stop.is_set or self._is_late():
             self._endings.put_nowait(Ending(claim, NotTried(), timedelta()))
             return
         self._on_begin(claim)
@@ -281,6 +284,8 @@ class Run:
         outcome: Outcome = NotTried()
         try:
             outcome = await self._visit(claim)
+        except DomainschedError as error:  # we cannot visit: no site's fault, and no use going on
+            self._obstacle = error
         except Exception as error:  # one domain's bug must not stop the others, nor come free
             logger.exception("unexpected error while visiting %s", claim.domain)
             outcome = Failed(Kind.CRASHED, f"a bug in domainsched: {type(error).__name__}")
@@ -323,14 +328,14 @@ class Run:
             self._held.discard(ending.claim)
             self._count(Settled(ending.claim, how, ending.claim.id in kept, ending.elapsed))
 
-    async def _close_horizon(self) -> None:
+    def _close_horizon(self) -> None:
         """Settle what was withheld, or, when nothing was ever reached, release it."""
-        dark = self._horizon.is_dark
-        for ending in self._horizon.take_withheld():
-            if dark and isinstance(ending.outcome, Failed):
-                self._darkness = self._darkness or ending
+        dark, withheld = self._horizon.is_dark, self._horizon.take_withheld()
+        if dark:
+            self._obstacle = _network_down(withheld)
+        for ending in withheld:
             outcome = NotTried() if dark else ending.outcome
-            await self._endings.put(Ending(ending.claim, outcome, ending.elapsed))
+            self._endings.put_nowait(replace(ending, outcome=outcome))
 
     def _count(self, settled: Settled) -> None:
         summary = self.summary
@@ -353,12 +358,15 @@ class Run:
         loop = asyncio.get_running_loop()
         self.summary.elapsed = timedelta(seconds=loop.time() - self._begun)
         self.summary.ended_at = datetime.now(UTC)
-        if self._darkness is None:
-            return
-        outcome, domain = self._darkness.outcome, self._darkness.claim.domain
-        detail = outcome.detail if isinstance(outcome, Failed) else ""
-        raise NetworkDown(
-            f"no network: all {self.summary.released} visits failed before anything answered",
-            why=f"first: {domain}: {detail}\nthe claims were released and no attempt was counted",
-            hint="check DNS and outgoing access on this host",
-        )
+        if self._obstacle is not None:
+            raise self._obstacle
+
+
+def _network_down(withheld: Sequence[Ending]) -> NetworkDown:
+    domain, outcome = withheld[0].claim.domain, withheld[0].outcome
+    detail = outcome.detail if isinstance(outcome, Failed) else ""
+    return NetworkDown(
+        f"no network: all {len(withheld)} visits failed before anything answered",
+        why=f"first: {domain}: {detail}\nthe claims were released and no attempt was counted",
+        hint="check DNS and outgoing access on this host",
+    )

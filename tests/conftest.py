@@ -87,6 +87,13 @@ def reachable_directory() -> Iterator[Path]:
 
 @pytest.fixture
 def database(server: dict[str, str]) -> Iterator[Database]:
+    with fresh_database(server) as fresh:
+        yield fresh
+
+
+@contextmanager
+def fresh_database(server: Mapping[str, str]) -> Iterator[Database]:
+    """An empty database, dropped at the end."""
     name = f"test_{uuid4().hex}"
     identifier = sql.Identifier(name)
     with connect(server) as maintenance:
@@ -94,6 +101,6 @@ def database(server: dict[str, str]) -> Iterator[Database]:
         strategy = sql.SQL("STRATEGY file_copy" if quick else "")
         maintenance.execute(sql.SQL("CREATE DATABASE {} {}").format(identifier, strategy))
         try:
-            yield Database(server | {"dbname": name})
+            yield Database({**server, "dbname": name})
         finally:
             maintenance.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))

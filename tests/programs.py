@@ -146,7 +146,7 @@ def rows(database: Database) -> dict[str, dict[str, Any]]:
     """The table of domains, by domain."""
     with database.connect() as connection:
         found = connection.execute("SELECT domain, to_jsonb(d) FROM domains d").fetchall()
-    return {domain: row for domain, row in found}
+    return dict(found)
 
 
 # --- processes, by /proc ----------------------------------------------------------------------

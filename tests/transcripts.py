@@ -1,4 +1,4 @@
-"""Runs the commands of the README's transcripts as a reader would: in a terminal, one after another.
+"""Runs the commands of the README's transcripts as a reader would, in a terminal, in their order.
 
     python tests/transcripts.py      rewrites README.md with what they print now
 
@@ -27,12 +27,15 @@ from domainsched.demo.sites import SERVED
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+SHOWN_HOME = "/home/you/.local/share/domainsched"
 MASKS = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)? m?s\b"), "DURATION"),
     (re.compile(r"\bagain in \S+"), "again in DURATION"),
     (re.compile(r"\bwaiting \d+(\.\d+)? m?s\b"), "waiting DURATION"),
     (re.compile(r"PostgreSQL [\d.]+"), "PostgreSQL VERSION"),
+    (re.compile(r'"run_id": "\w+"'), '"run_id": RUN'),
+    (re.compile(r'"elapsed_ms": \d+'), '"elapsed_ms": NUMBER'),
 )
 
 
@@ -57,7 +60,8 @@ def rerun(text: str) -> str:
 def _replayed(block: str, environment: Mapping[str, str]) -> str:
     parts = []
     for command in commands(block):
-        parts.append(f"$ {command}\n{in_terminal(command, environment)}")
+        shown = in_terminal(command, environment).replace(environment["HOME"], SHOWN_HOME)
+        parts.append(f"$ {command}\n{shown}")
     return "".join(parts)
 
 

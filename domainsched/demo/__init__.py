@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -23,7 +24,7 @@ from domainsched.errors import ExitCode
 from domainsched.models import Status
 from domainsched.names import canonical
 from domainsched.report import Report
-from domainsched.schema import Table, TableName, init
+from domainsched.schema import TableName, init
 from domainsched.store import Store
 from domainsched.worker import Stop
 
@@ -40,7 +41,24 @@ class Finding:
 
 
 async def demonstrate(environ: Mapping[str, str], report: Report) -> int:
-    """Add, process and inspect the sample sites; exit code 1 if anything is not as known."""
+    """Add, process and inspect the sample sites; exit code 1 if anything is not as known.
+
+    A signal ends it at once, and nothing is left: the files and the server are for it alone.
+    """
+    stop, task = Stop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in a task
+    with stop.on_signals(task.cancel, task.cancel):
+        try:
+            findings = await _findings(environ, report, stop)
+        except asyncio.CancelledError:
+            if stop.signal is None:
+                raise
+            return 128 + stop.signal
+    report.demo([_described(finding) for finding in findings])
+    return ExitCode.FAILURE if any(finding.differences for finding in findings) else ExitCode.OK
+
+
+async def _findings(environ: Mapping[str, str], report: Report, stop: Stop) -> list[Finding]:
     async with serving(SERVED) as ports, _database(environ, report) as database:
         settings = Settings.load({}, _variables(SERVED, ports))
         table = await init(database, TableName.parse("domains"), settings.lease)
@@ -48,10 +66,16 @@ async def demonstrate(environ: Mapping[str, str], report: Report) -> int:
         report.info(f"adding {len(SITES)} sample sites, served on 127.0.0.1 by this program")
         await store.add([canonical(site.name) for site in SITES], tenant=settings.default_tenant)
         with report.running(len(SITES)):
-            await _process(database, table, settings, report)
-        findings = [_finding(site, await _row(store, site)) for site in SITES]
-    report.demo([_described(finding) for finding in findings])
-    return ExitCode.FAILURE if any(finding.differences for finding in findings) else ExitCode.OK
+            await process(
+                database,
+                table,
+                settings,
+                stop=stop,
+                on_begin=report.begun,
+                on_settled=report.advanced,
+                surroundings=Surroundings(_resolve, (authority(),)),
+            )
+        return [_finding(site, await _row(store, site)) for site in SITES]
 
 
 @asynccontextmanager
@@ -88,20 +112,6 @@ async def _resolve(host: str) -> Sequence[Address]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
 
 
-async def _process(database: Database, table: Table, settings: Settings, report: Report) -> None:
-    stop = Stop()
-    with stop.on_signals(lambda: report.info("ending"), database.abandon):
-        await process(
-            database,
-            table,
-            settings,
-            stop=stop,
-            on_begin=report.begun,
-            on_settled=report.advanced,
-            surroundings=Surroundings(_resolve, (authority(),)),
-        )
-
-
 async def _row(store: Store, site: Site) -> Row:
     rows, _ = await store.named([canonical(site.name)])
     return rows[0]
@@ -110,8 +120,8 @@ async def _row(store: Store, site: Site) -> Row:
 def _finding(site: Site, row: Row) -> Finding:
     expected: dict[str, Any] = {
         **site.expected,
-        "status": Status.ERROR if site.fails_as else Status.COMPLETED,
-        "last_error_kind": site.fails_as,
+        "status": (Status.ERROR if site.fails_as else Status.COMPLETED).value,
+        "last_error_kind": site.fails_as and site.fails_as.value,
     }
     differences = tuple(
         f"{column} is {row[column]!r}, not {right!r}"

@@ -145,9 +145,7 @@ SITES = (
         {"title": "Village choir"},
     ),
     Site("slow-diner.test", "slow", _page(_SLOW, delay=1.0), {"title": "Slow Diner"}),
-    Site(
-        "parked.test", "a parked domain", _page(_PARKED), {"title": "parked.test is for sale"}
-    ),
+    Site("parked.test", "a parked domain", _page(_PARKED), {"title": "parked.test is for sale"}),
     Site("hostile.test", "a hostile title", _page(_HOSTILE), {"is_wordpress": False}),
     Site(
         "not-found.test",

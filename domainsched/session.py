@@ -1,0 +1,23 @@
+"""What every command has: its settings, and somebody to talk to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from domainsched.config import Settings
+from domainsched.report import Report
+
+
+@dataclass(frozen=True)
+class Session:
+    """One invocation of the program."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    report: Report
+
+    def announce(self, text: str) -> None:
+        """Say which database is used; only people want to know."""
+        if self.report.is_attended:
+            self.report.info(text)

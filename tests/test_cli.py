@@ -1,0 +1,925 @@
+"""The command line as a person and a program meet it: real processes, pipes and terminals."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from threading import Condition, Thread
+
+import pytest
+from conftest import Database
+from programs import DOMAINSCHED, PATIENCE, Ended, Surroundings
+
+from domainsched import __version__
+from domainsched.config import Settings
+from domainsched.schema import TableName, statements
+
+COMMANDS = ("add", "process", "inspect", "reset", "watch", "init", "demo")
+NOT_OPTIONS = {
+    "--database-url",
+    "--database-url-file",
+    "--table",
+    "--default-tenant",
+    "--user-agent",
+    "--connect-to",
+}
+"""Settings that have only a variable: secrets, and what nobody changes from run to run."""
+HEAVY = frozenset({"psycopg", "httpx", "httpcore", "rich", "selectolax", "tldextract"})
+PASSWORD = "hunter2-never-shown"
+
+MASKS = (
+    (re.compile(r"PostgreSQL .*"), "PostgreSQL VERSION"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),
+    (re.compile(r"\b\d+(\.\d+)? m?s\b|\b\d+[mhd]( \d+[mh])?\b"), "SPAN"),
+)
+
+
+def masked(text: str) -> str:
+    """Hide what differs from run to run."""
+    for pattern, name in MASKS:
+        text = pattern.sub(name, text)
+    return text
+
+
+# --- terminals --------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A program with a terminal for stdin and stdout, and a second one for stderr.
+
+    Nothing is echoed, so each holds only what the program wrote.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], keyboard: int, screens: Mapping[str, int]
+    ) -> None:
+        self._process, self._keyboard = process, keyboard
+        self._shown = dict.fromkeys(screens, "")
+        self._changed = Condition()
+        self._readers = [
+            Thread(target=self._read, args=screen, daemon=True) for screen in screens.items()
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, name: str, screen: int) -> None:
+        while data := _read(screen):
+            with self._changed:
+                self._shown[name] += data.decode().replace("\r\n", "\n")
+                self._changed.notify_all()
+
+    def wait_for(self, text: str) -> None:
+        with self._changed:
+            shown = self._changed.wait_for(lambda: text in self._shown["err"], PATIENCE)
+        assert shown, f"{text!r} was never shown: {self._shown}"
+
+    def type(self, keys: str) -> None:
+        os.write(self._keyboard, keys.encode())
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def end(self) -> Ended:
+        code = self._process.wait(PATIENCE)
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        return Ended(code if code >= 0 else 128 - code, self._shown["out"], self._shown["err"])
+
+
+def _read(screen: int) -> bytes:
+    try:
+        return os.read(screen, 65536)
+    except OSError:  # Linux's way to say that the other end is closed
+        return b""
+
+
+@contextmanager
+def terminal(
+    surroundings: Surroundings, *arguments: str, columns: int = 80, term: str = "dumb"
+) -> Iterator[Terminal]:
+    """Start `domainsched` in terminals of so many `columns`."""
+    pairs = [pty.openpty(), pty.openpty()]
+    for _, slave in pairs:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        modes = termios.tcgetattr(slave)
+        modes[3] &= ~termios.ECHO
+        termios.tcsetattr(slave, termios.TCSANOW, modes)
+    (front, front_end), (back, back_end) = pairs
+    process = subprocess.Popen(
+        [*DOMAINSCHED, *arguments],
+        stdin=front_end,
+        stdout=front_end,
+        stderr=back_end,
+        env={**surroundings.environment, "TERM": term},
+        cwd=surroundings.directory,
+        start_new_session=True,
+    )
+    os.close(front_end)
+    os.close(back_end)
+    running = Terminal(process, front, {"out": front, "err": back})
+    try:
+        yield running
+    finally:
+        process.kill()
+        running.end()
+        os.close(front)
+        os.close(back)
+
+
+def in_terminal(
+    surroundings: Surroundings, *arguments: str, columns: int = 80, term: str = "dumb"
+) -> Ended:
+    with terminal(surroundings, *arguments, columns=columns, term=term) as running:
+        return running.end()
+
+
+# --- surroundings -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Surroundings:
+    """No database: none may be needed, and an embedded one must not be started."""
+    return Surroundings(tmp_path, {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"})
+
+
+ROWS = """
+TRUNCATE domains RESTART IDENTITY;
+INSERT INTO domains (domain, status, attempts, due_at, title, last_error_kind, last_error,
+    claimed_by, updated_at, last_successful_scan)
+VALUES
+('a.test', 'pending', 0, now() - interval '3 hours', NULL, NULL, NULL, NULL,
+    now() - interval '1 hour', NULL),
+('b.test', 'processing', 1, now() + interval '10 min', NULL, NULL, NULL, 'web1:4711:7f3a',
+    now() - interval '2 hours', NULL),
+('c.test', 'completed', 1, now() - interval '1 day', 'See Site', NULL, NULL, NULL,
+    now() - interval '3 hours', now() - interval '3 hours'),
+('d.test', 'error', 3, now() - interval '1 day', NULL, 'dns', 'no such host', NULL,
+    now() - interval '4 hours', NULL);
+"""
+
+
+@pytest.fixture
+def table(database: Database) -> Database:
+    """A table with four domains, one of each status."""
+    with database.connect() as connection:
+        for statement in statements(None, TableName("domains"), timedelta(minutes=15)):
+            connection.execute(statement)
+        connection.execute(ROWS)
+    return database
+
+
+@pytest.fixture
+def queue(tmp_path: Path, table: Database) -> Surroundings:
+    return Surroundings(tmp_path, {"DATABASE_URL": table.url, "TZ": "Asia/Tokyo"})
+
+
+def attempts(table: Database) -> dict[str, int]:
+    with table.connect() as connection:
+        return dict(connection.execute("SELECT domain, attempts FROM domains").fetchall())
+
+
+def redirected(redirection: str) -> tuple[str, ...]:
+    """A wrapper by which a shell redirects a stream before the program starts."""
+    return ("sh", "-c", f'exec "$@" {redirection}', "sh")
+
+
+# --- help, version, usage ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_plain_and_narrow_and_complete(bare: Surroundings, command: str) -> None:
+    ended = bare.run(*command.split(), "--help")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.isascii()
+    assert "\x1b" not in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "list[str]" not in ended.out
+    options, examples, codes = re.split(r"\n  Examples:\n|\n  Exit codes:\n", ended.out)
+    assert f"domainsched {command}".rstrip() in examples
+    assert "130, 143 stopped by a signal" in codes
+    assert variables_of(command).items() <= variables_named(options).items()
+
+
+def variables_of(command: str) -> dict[str, str]:
+    """The variable of each option that is a setting."""
+    flags = {
+        f"--{name.replace('_', '-')}": field.metadata["env"]
+        for name, field in Settings.__dataclass_fields__.items()
+    }
+    own = {
+        "add": ("--tenant",),
+        "process": tuple(flags.keys() - NOT_OPTIONS - {"--interval"}),
+        "inspect": ("--tenant",),
+        "reset": ("--tenant",),
+        "watch": ("--interval", "--limit", "--concurrency", "--allow-network", "--tenant"),
+        "init": ("--lease",),
+    }
+    of_all = {"--no-color": "NO_COLOR", "--env-file": "DOMAINSCHED_ENV_FILE"} if command else {}
+    return {flag: flags[flag] for flag in own.get(command, ())} | of_all
+
+
+def variables_named(options: str) -> dict[str, str]:
+    """What help says: option to variable."""
+    words = " ".join(options.split())
+    return dict(re.findall(r"(--[a-z-]+)(?:(?! --).)*?\[env: (\w+)", words))
+
+
+def test_the_list_of_commands_is_whole(bare: Surroundings) -> None:
+    listed = bare.run("--help").out.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert tuple(line.split()[0] for line in listed.splitlines()) == COMMANDS
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed.splitlines())
+
+
+def test_help_in_a_terminal_is_the_same_at_any_width(bare: Surroundings) -> None:
+    piped = bare.run("process", "--help").out
+    for columns in (80, 200):
+        shown = in_terminal(bare, "process", "-h", columns=columns, term="xterm-256color")
+        assert shown.out == piped
+
+
+def test_no_arguments_show_the_help_and_are_a_usage_error(bare: Surroundings) -> None:
+    ended = bare.run()
+    assert ended.code == 2
+    assert ended.out == ""
+    assert ended.err == bare.run("--help").out
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_one_line(bare: Surroundings, flag: str) -> None:
+    assert bare.run(flag) == Ended(0, f"domainsched {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--nonsense",), ("nonsense",), ("add", "--nonsense"), ("inspect", "--limit", "0")],
+)
+def test_an_unknown_word_is_a_usage_error(bare: Surroundings, arguments: tuple[str, ...]) -> None:
+    ended = bare.run(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert "Error: " in ended.err
+    assert "Traceback" not in ended.err
+
+
+LOADED = """
+import atexit, sys
+said = sys.stderr
+atexit.register(lambda: print("LOADED", *sorted({name.partition(".")[0] for name in sys.modules}),
+                              file=said))
+from domainsched.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--help",
+        "--version",
+        "process --help",
+        "nonsense",
+        "add --file nowhere.txt",
+        "process --limit many",
+        "reset",
+        "inspect --html page.html",
+    ],
+)
+def test_start_up_loads_no_heavy_library(bare: Surroundings, arguments: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments.split()],
+        env=bare.environment,
+        cwd=bare.directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    loaded = next(line for line in ended.stderr.splitlines() if line.startswith("LOADED"))
+    assert HEAVY.intersection(loaded.split()) == set()
+    assert "typer" in loaded.split()
+
+
+# --- expected errors: what, why, what next ------------------------------------------------------
+
+MISTAKES = {
+    "add": "error: no domain was named\nhint: domainsched add example.com, or --file PATH\n",
+    "reset": ("error: no domain was named\nhint: name one, or give --status, --kind or --all\n"),
+    "reset --all a.test": ("error: --all stands alone\n  it was given together with a condition\n"),
+    "reset --older-than soon": (
+        "error: --older-than: unusable value 'soon'\n"
+        "  not a duration such as 30s, 8m, 1h30m or 2d\n"
+    ),
+    "inspect --html page.html": (
+        "error: --html needs --url\n  links on the page are relative to it\n"
+    ),
+    "inspect --url http://a.test/": (
+        "error: --url needs --html\n  it says where that page comes from\n"
+    ),
+    "inspect --html nowhere.html --url http://a.test/": (
+        "error: cannot read nowhere.html\n  No such file or directory\n"
+    ),
+    "inspect b_c.test": (
+        'error: "b_c.test" is not a domain name\n'
+        "  an underscore, which host names cannot have\n"
+        "hint: write the name of a web site, such as example.com\n"
+    ),
+    "process --limit many": (
+        "error: --limit: unusable value 'many'\n  not a whole number from 0 up\n"
+    ),
+    "process --timeout 10m": (
+        "error: the lease is too short for the timeout\n"
+        "  a claim must outlive the visit it is for, twice over\n"
+        "hint: raise --lease, or lower --timeout\n"
+    ),
+    "inspect --env-file nowhere.env": (
+        "error: there is no file nowhere.env\nhint: correct --env-file or DOMAINSCHED_ENV_FILE\n"
+    ),
+    "add --file nowhere.txt": "error: cannot read nowhere.txt\n  No such file or directory\n",
+    "add --file .": "error: cannot read .\n  Is a directory\n",
+}
+
+
+@pytest.mark.parametrize("arguments", MISTAKES)
+def test_a_mistake_is_told_exactly(bare: Surroundings, arguments: str) -> None:
+    assert bare.run(*arguments.split()) == Ended(2, "", MISTAKES[arguments])
+
+
+@pytest.mark.parametrize("arguments", ["add", "reset --all a.test", "process --limit many"])
+def test_with_json_an_error_is_one_line_of_json_on_stderr(
+    bare: Surroundings, arguments: str
+) -> None:
+    ended = bare.run(*arguments.split(), "--json")
+    assert (ended.code, ended.out) == (2, "")
+    (line,) = ended.err.splitlines()
+    error = json.loads(line)
+    told = MISTAKES[arguments].splitlines()
+    assert error["type"] == "error"
+    assert error["code"] == 2
+    assert told[0] == f"error: {error['message']}"
+    assert [line.removeprefix("  ") for line in told[1:] if line.startswith("  ")] == (
+        error["why"] or ""
+    ).splitlines()
+    assert told[-1] == f"hint: {error['hint']}" or error["hint"] is None
+
+
+def test_only_very_verbose_errors_come_with_a_traceback(bare: Surroundings) -> None:
+    assert "Traceback" not in bare.run("reset", "-v").err
+    assert "Traceback" in bare.run("reset", "-vv").err
+    assert bare.run("reset", "-q").err == MISTAKES["reset"]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        (f"mysql://u:{PASSWORD}@db/x", 'its scheme is "mysql", not postgresql'),
+        (f"u:{PASSWORD}@db/x", "it is neither a postgresql:// URL nor a list of key=value"),
+        (f"postgresql://u:{PASSWORD}@db:port/x", "where host:port should be"),
+        (f"postgresql://u:{PASSWORD}@db/x?sslmode=maybe", "the value of sslmode is none of"),
+        (f"postgresql://u:{PASSWORD}@db/x?nonsense=1", "unknown parameter nonsense"),
+        (f"host=db password={PASSWORD} nonsense", "it is neither"),
+        (f"jdbc:postgresql://db/x?password={PASSWORD}", "it is a JDBC URL"),
+    ],
+)
+def test_a_bad_database_url_is_told_without_its_password(
+    tmp_path: Path, url: str, why: str
+) -> None:
+    ended = Surroundings(tmp_path, {"DATABASE_URL": url}).run("inspect", "-vv")
+    told = ended.err[ended.err.index("error: ") :].splitlines()
+    assert ended.code == 2
+    assert told[0] == "error: DATABASE_URL is not a PostgreSQL connection string"
+    assert told[1].startswith(f"  {why}")
+    assert PASSWORD not in ended.err + ended.out
+
+
+def test_a_database_that_is_down_is_told_without_its_password(tmp_path: Path) -> None:
+    url = f"postgresql+asyncpg://app:{PASSWORD}@127.0.0.1:1/sites"
+    ended = Surroundings(tmp_path, {"DATABASE_URL": url}).run("inspect")
+    assert ended == Ended(
+        3,
+        "",
+        "error: cannot connect to PostgreSQL at 127.0.0.1:1/sites as app\n"
+        "  connection refused\n"
+        "hint: is the server up and reachable from here?  pg_isready tells\n",
+    )
+    verbose = Surroundings(tmp_path, {"DATABASE_URL": url}).run("inspect", "-vv", "--json")
+    assert PASSWORD not in verbose.err
+
+
+def test_an_unreadable_database_url_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    ended = Surroundings(tmp_path, {"DATABASE_URL_FILE": str(path)}).run("inspect")
+    assert ended == Ended(
+        2,
+        "",
+        f"error: cannot read DATABASE_URL_FILE {path}\n"
+        "  No such file or directory\n"
+        "hint: correct the path, or its permissions\n",
+    )
+
+
+def test_a_missing_table_is_told(tmp_path: Path, database: Database) -> None:
+    name = database.keywords["dbname"]
+    ended = Surroundings(tmp_path, {"DATABASE_URL": database.url}).run("process")
+    assert ended == Ended(
+        3,
+        "",
+        f'error: table public.domains does not exist in database "{name}"\n'
+        "hint: check DOMAINSCHED_TABLE, or create it: domainsched init\n",
+    )
+
+
+def test_missing_columns_are_told_all_at_once(queue: Surroundings, database: Database) -> None:
+    with database.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP attempts, DROP claim_token, DROP title")
+    ended = queue.run("inspect")
+    assert ended == Ended(
+        3,
+        "",
+        "error: table public.domains lacks 3 of the things that domainsched needs\n"
+        "  attempts integer, claim_token uuid, title text\n"
+        "hint: domainsched init\n",
+    )
+
+
+@pytest.mark.parametrize("command", ["reset --all", "reset --status error"])
+def test_reset_asks_nothing_off_a_terminal(
+    queue: Surroundings, table: Database, command: str
+) -> None:
+    before = attempts(table)
+    ended = queue.run(*command.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(
+        "error: --yes is required when stdin is not a terminal\n"
+        f"  {'3 domains' if 'all' in command else '1 domain'} will be pending again,"
+    )
+    assert attempts(table) == before
+    assert queue.run(*command.split(), "--yes") == Ended(0, "", "")
+    assert attempts(table) == before | dict.fromkeys(
+        ("a.test", "c.test", "d.test") if "all" in command else ("d.test",), 0
+    )
+
+
+def test_init_asks_nothing_off_a_terminal(queue: Surroundings, table: Database) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP title, DROP language")
+    shown = queue.run("init", "--dry-run")
+    assert shown.code == 0
+    assert "ADD COLUMN IF NOT EXISTS" in shown.out
+    refused = queue.run("init")
+    assert refused == Ended(
+        2,
+        "",
+        "error: --yes is required when stdin is not a terminal\n"
+        + "".join(f"  {line}\n" for line in shown.out.splitlines()),
+    )
+    assert queue.run("inspect").code == 3
+    assert queue.run("init", "--yes") == Ended(0, "", "")
+    assert queue.run("inspect").code == 0
+
+
+# --- the input of add ---------------------------------------------------------------------------
+
+
+def test_invalid_lines_are_listed_with_their_numbers_and_nothing_is_added(
+    queue: Surroundings,
+) -> None:
+    path = queue.directory / "new.txt"
+    path.write_text("# leads\nnew.test\n\nhttp//acme.com\nm\u00fcnchen..example\n")
+    refused = queue.run("add", "--file", "new.txt")
+    assert refused == Ended(
+        2,
+        "",
+        "error: 2 of 3 are not domain names; nothing was added\n"
+        '  new.txt:4: "http//acme.com"  a slash where the host should be\n'
+        '  new.txt:5: "m\u00fcnchen..example"  an empty label between two dots\n'
+        "hint: correct them, or pass --skip-invalid to add the other 1\n",
+    )
+    taken = queue.run("add", "--file", "new.txt", "--skip-invalid", "--json")
+    assert (taken.code, taken.records) == (
+        0,
+        [{"added": 1, "present": 0, "repeated": 0, "invalid": 2, "dry_run": False}],
+    )
+    assert taken.err.splitlines() == [
+        'warning: new.txt:4: "http//acme.com"  a slash where the host should be',
+        'warning: new.txt:5: "m\u00fcnchen..example"  an empty label between two dots',
+    ]
+
+
+def test_of_many_invalid_lines_twenty_are_listed(bare: Surroundings) -> None:
+    (bare.directory / "junk.txt").write_text("".join(f"junk{n}\n" for n in range(1, 1236)))
+    told = bare.run("add", "--file", "junk.txt").err.splitlines()
+    assert told[0] == "error: 1,235 of 1,235 are not domain names; nothing was added"
+    assert told[1] == '  junk.txt:1: "junk1"  no dot'
+    assert told[20] == '  junk.txt:20: "junk20"  no dot'
+    assert told[21:] == ["  ... and 1,215 more", "hint: correct them"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_that_is_not_utf8_is_refused_line_by_line(bare: Surroundings, encoding: str) -> None:
+    (bare.directory / "old.txt").write_bytes("m\u00fcnchen.test\n".encode(encoding))
+    for source in (("--file", "old.txt"), ("-",)):
+        ended = bare.run("add", *source, wrapper=redirected("< old.txt"))
+        assert ended.code == 2
+        assert "are not domain names" in ended.err or "is not a domain name" in ended.err
+        assert ":1: " in ended.err
+
+
+def test_closed_stdin_is_told_when_it_is_needed_and_never_else(queue: Surroundings) -> None:
+    closed = redirected("<&-")
+    assert queue.run("add", "-", wrapper=closed) == Ended(
+        2, "", "error: standard input is closed\nhint: name a file: --file PATH\n"
+    )
+    assert queue.run("add", "new.test", wrapper=closed) == Ended(0, "", "")
+    assert queue.run("reset", "--all", wrapper=closed).code == 2
+
+
+def test_stdin_is_read_only_when_asked_for(queue: Surroundings) -> None:
+    (queue.directory / "names").write_text("\ufeffone.test\r\ntwo.test\r\n")
+    given = redirected("< names")
+    unread = queue.run("add", "three.test", "--json", wrapper=given)
+    assert unread.records[0]["added"] == 1
+    read = queue.run("add", "three.test", "-", "--json", wrapper=given)
+    assert (read.records[0]["added"], read.records[0]["present"]) == (2, 1)
+
+
+# --- the same answer for a terminal, a pipe and a program ----------------------------------------
+
+GLANCE = """\
+domains              4
+  pending            1   1 due now, oldest waiting SPAN
+  processing         1   0 with a lease that has run out
+  completed          1   1 in the last 24 hours
+  error              1   1 dns
+
+next run claims 1 of 1
+"""
+LIST = """\
+DOMAIN  STATUS      TRIES  UPDATED    REASON
+a.test  pending         0  SPAN ago
+b.test  processing      1  SPAN ago
+c.test  completed       1  SPAN ago  See Site
+d.test  error           3  SPAN ago  dns: no such host
+"""
+RECORD = """\
+d.test
+  status      error
+  attempts    3 of 3
+  error       dns: no such host
+  tenant      550e8400-e29b-41d4-a716-446655440000
+"""
+CHECK = """\
+database    ok   PostgreSQL VERSION
+table       ok   public.domains, 4 rows
+columns     ok   26 of 26
+rights      ok   select, insert, update
+"""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a command says to a person and to a pipe."""
+
+    shown: str
+    piped: str
+    remark: str = ""
+    """What it says to a person on stderr."""
+
+
+ANSWERS = {
+    "inspect": Answers(
+        GLANCE,
+        "completed\t1\nerror\t1\npending\t1\nprocessing\t1\ndue\t1\nexpired\t0\n",
+    ),
+    "inspect --limit 4": Answers(
+        LIST,
+        "a.test\tpending\t0\tTIME\t\t\n"
+        "b.test\tprocessing\t1\tTIME\t\t\n"
+        "c.test\tcompleted\t1\tTIME\t\tSee Site\n"
+        "d.test\terror\t3\tTIME\tdns\tno such host\n",
+    ),
+    "inspect --status completed --status error --limit 1": Answers(
+        "DOMAIN  STATUS      TRIES  UPDATED    REASON\n"
+        "c.test  completed       1  SPAN ago  See Site\n",
+        "c.test\tcompleted\t1\tTIME\t\tSee Site\n",
+        "showing 1 of 2; --limit 2 for all\n",
+    ),
+    "inspect --status failed": Answers("", "", "no domain matches\n"),
+    "inspect --check": Answers(CHECK, CHECK),
+    "inspect d.test": Answers(RECORD, RECORD),
+    "add new.test www.a.test new.test": Answers(
+        "added 1 domain; 1 there already; 1 more than once in the input\n",
+        "",
+        "next: domainsched process --limit 10\n",
+    ),
+    "add new.test --dry-run": Answers("would add 1 domain\n", "would add 1 domain\n"),
+    "reset d.test": Answers("reset 1 domain\n", ""),
+    "reset b.test": Answers(
+        "nothing was reset\n",
+        "",
+        "1 domain being processed now: left alone (--force takes them too)\n",
+    ),
+    "reset --kind tls --yes": Answers("no domain matches\n", ""),
+    "reset --status error --dry-run": Answers("would reset 1 domain\n", "would reset 1 domain\n"),
+    "process --dry-run": Answers(
+        "would claim 1 of 1 due, oldest first\n"
+        "  a.test  attempt 1 of 3  waiting SPAN\n"
+        "nothing was claimed or contacted\n",
+        "a.test\t1\tTIME\n",
+    ),
+    "init --dry-run": Answers("", "", "table domains has all it needs\n"),
+}
+
+
+@pytest.mark.parametrize("arguments", ANSWERS)
+def test_a_person_and_a_pipe_each_get_their_answer(
+    queue: Surroundings, table: Database, arguments: str
+) -> None:
+    answers = ANSWERS[arguments]
+    piped = queue.run(*arguments.split())
+    assert (piped.code, masked(piped.out), piped.err) == (0, answers.piped, "")
+    with table.connect() as connection:
+        connection.execute(ROWS)
+    shown = in_terminal(queue, *arguments.split())
+    assert (shown.code, masked(shown.out), shown.err) == (0, answers.shown, answers.remark)
+
+
+def test_a_domain_that_is_not_there_is_a_failure(queue: Surroundings) -> None:
+    ended = queue.run("inspect", "https://a.test/", "nowhere.test", "--json")
+    assert ended.code == 1
+    assert [record["domain"] for record in json.loads(ended.out)] == ["a.test"]
+    assert json.loads(ended.err) == {
+        "type": "error",
+        "code": 1,
+        "message": "not in the table: nowhere.test",
+        "why": None,
+        "hint": "domainsched add nowhere.test",
+    }
+
+
+def test_an_empty_queue_says_what_to_do_next(queue: Surroundings, table: Database) -> None:
+    with table.connect() as connection:
+        connection.execute("TRUNCATE domains")
+    shown = in_terminal(queue, "inspect")
+    assert shown.out.splitlines()[-1] == "next: domainsched add example.com"
+    assert queue.run("inspect") == Ended(0, "due\t0\nexpired\t0\n", "")
+    assert queue.run("process") == Ended(0, "", "")
+    assert in_terminal(queue, "process") == Ended(0, "", "nothing is due\n")
+
+
+def test_verbosity_never_changes_stdout(queue: Surroundings) -> None:
+    assert queue.run("add", "a.test", "-v") == Ended(0, "", "added 0 domains; 1 there already\n")
+    assert queue.run("inspect", "-vv").out == queue.run("inspect", "-q").out
+    assert in_terminal(queue, "process", "-q") == Ended(0, "", "")
+
+
+# --- a run --------------------------------------------------------------------------------------
+
+NOBODY = {"DOMAINSCHED_CONNECT_TO": "::127.0.0.1:1", "DOMAINSCHED_ALLOW_NETWORK": "127.0.0.0/8"}
+"""Every connection is refused at once."""
+
+
+def test_a_run_whose_sites_fail_is_silent_unattended_and_told_in_a_terminal(
+    queue: Surroundings, table: Database
+) -> None:
+    offline = Surroundings(queue.directory, {**queue.variables, **NOBODY})
+    assert offline.run("process") == Ended(0, "", "")
+    with table.connect() as connection:
+        connection.execute(ROWS)
+    shown = in_terminal(offline, "process")
+    assert (shown.code, shown.out) == (0, "")
+    retry, summary = shown.err.splitlines()
+    assert re.fullmatch(r"retry +a\.test  attempt 1 of 3  connect: .+, again in .+", retry)
+    assert re.fullmatch(r"1 domain in .+: 1 to retry\.", summary)
+    with table.connect() as connection:
+        connection.execute(ROWS)
+    told = offline.run("process", "--json", "--max-attempts", "1", "--strict")
+    assert told.code == 5
+    domain, summary_record = told.records
+    assert (domain["type"], domain["outcome"], domain["kind"]) == ("domain", "error", "connect")
+    assert (summary_record["type"], summary_record["error"]) == ("summary", 1)
+    assert json.loads(told.err)["message"] == "1 domain failed for good"
+
+
+# --- colours ------------------------------------------------------------------------------------
+
+
+def test_colours_are_for_terminals_that_want_them(bare: Surroundings) -> None:
+    def errors(*arguments: str, term: str = "xterm-256color", **variables: str) -> str:
+        surroundings = Surroundings(bare.directory, variables)
+        return in_terminal(surroundings, "add", *arguments, term=term).err
+
+    assert "\x1b[31merror: no domain was named\x1b[0m" in errors()
+    for uncoloured in (
+        errors("--no-color"),
+        errors(NO_COLOR="1"),
+        errors(term="dumb"),
+        bare.run("add").err,
+    ):
+        assert uncoloured == MISTAKES["add"]
+    assert "\x1b" in errors(NO_COLOR="")
+    forced = Surroundings(bare.directory, {"FORCE_COLOR": "1", "TERM": "xterm"}).run("add")
+    assert "\x1b[31m" in forced.err
+
+
+# --- reset asks in proportion -------------------------------------------------------------------
+
+FILTERED = "1 domain will be pending again, with attempts set to 0. Their metadata is kept.\n"
+ALL = (
+    "3 domains will be pending again, with attempts set to 0. Their metadata is kept.\n"
+    "1 domain being processed now: left alone (--force)\n"
+    "Every site will be visited again.\n"
+)
+REFUSED = "error: nothing was done\n"
+LEFT_ALONE = "1 domain being processed now: left alone (--force takes them too)\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keys", "code"),
+    [
+        ("--status error", "y\n", 0),
+        ("--status error", "YES\n", 0),
+        ("--status error", "n\n", 2),
+        ("--status error", "\n", 2),
+        ("--status error", "\x04", 2),
+        ("--all", "3\n", 0),
+        ("--all", "4\n", 2),
+        ("--all", "y\n", 2),
+    ],
+)
+def test_reset_does_what_is_answered(
+    queue: Surroundings, table: Database, arguments: str, keys: str, code: int
+) -> None:
+    before = attempts(table)
+    with terminal(queue, "reset", *arguments.split()) as running:
+        question = "Type 3 to go on: " if arguments == "--all" else "Go on? [y/N] "
+        running.wait_for(question)
+        running.type(keys)
+        ended = running.end()
+    told = (ALL if arguments == "--all" else FILTERED) + question
+    after = REFUSED if code else LEFT_ALONE * (arguments == "--all")
+    assert ended.err == told + "\n" * (keys == "\x04") + after
+    assert ended.code == code
+    assert (attempts(table) != before) is (code == 0)
+    done = "reset 3 domains\n" if arguments == "--all" else "reset 1 domain\n"
+    assert ended.out == ("" if code else done)
+
+
+def test_ctrl_c_at_a_question_ends_at_once(queue: Surroundings, table: Database) -> None:
+    before = attempts(table)
+    with terminal(queue, "reset", "--all") as running:
+        running.wait_for("Type 3 to go on: ")
+        running.interrupt()
+        assert running.end().code == 130
+    assert attempts(table) == before
+
+
+def test_named_domains_and_yes_are_not_asked_about(queue: Surroundings) -> None:
+    assert in_terminal(queue, "reset", "d.test", "c.test").out == "reset 2 domains\n"
+    assert in_terminal(queue, "reset", "--all", "--yes", "--force").out == "reset 4 domains\n"
+
+
+# --- what the web and other programs wrote ------------------------------------------------------
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J[red]x[/] :smile: \u009b31m \u202egnp.exe\ta\nb\u2028c"
+HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture
+def hostile(queue: Surroundings, table: Database) -> Surroundings:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP CONSTRAINT domains_status_check")
+        connection.execute(
+            "UPDATE domains SET title = %(text)s, description = %(text)s, last_error = %(text)s,"
+            " last_error_kind = %(text)s, claimed_by = %(text)s, email_addresses = %(list)s,"
+            " tech_stack = %(json)s, domain_metadata = %(json)s",
+            {"text": HOSTILE, "list": [HOSTILE], "json": json.dumps({"technologies": [HOSTILE]})},
+        )
+        connection.execute(
+            "INSERT INTO domains (domain, status)"
+            " VALUES (%(text)s, 'pending'), ('e.test', %(text)s)",
+            {"text": HOSTILE},
+        )
+    return Surroundings(queue.directory, {**queue.variables, **NOBODY})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "inspect",
+        "inspect --limit 9",
+        "inspect a.test b.test c.test d.test e.test",
+        "inspect a.test b.test c.test d.test e.test --json",
+        "process --dry-run",
+        "process -v",
+    ],
+)
+def test_what_is_stored_cannot_drive_a_terminal(hostile: Surroundings, arguments: str) -> None:
+    shown = in_terminal(hostile, *arguments.split())
+    assert HARMFUL.search(shown.out + shown.err) is None
+    assert "Traceback" not in shown.err
+    assert "owned" in shown.out + shown.err
+
+
+def test_what_is_stored_cannot_break_a_line(hostile: Surroundings) -> None:
+    listed = hostile.run("inspect", "--limit", "9").out
+    assert [line.count("\t") for line in listed.splitlines()] == [5] * 5
+    assert HARMFUL.search(listed) is None
+    assert "[red]x[/] :smile: " in listed
+    glance = hostile.run("inspect").out
+    assert {line.count("\t") for line in glance.splitlines()} == {1}
+    stored = hostile.run("inspect", "a.test", "--json").records[0]
+    assert stored["title"] == HOSTILE
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_no_column_of_a_table_vanishes(queue: Surroundings, table: Database, columns: int) -> None:
+    with table.connect() as connection:
+        connection.execute(
+            "INSERT INTO domains (domain, status, last_error_kind, last_error) VALUES"
+            " ('a-very-long-subdomain.of-some-company-with-a-long-name.example.co.uk', 'error',"
+            "  'timeout', 'nothing came for thirty seconds, and then some more of nothing'),"
+            " ('例え例え例え例え例え.test', 'pending', NULL, NULL)"
+        )
+    lines = in_terminal(queue, "inspect", "--limit", "9", columns=columns).out.splitlines()
+    assert lines[0].split() == ["DOMAIN", "STATUS", "TRIES", "UPDATED", "REASON"]
+    start = lines[0].index("STATUS")
+    for line, status in zip(lines[1:], ("error", "pending"), strict=False):
+        shown = "".join(c + "\0" * (ord(c) > 0x2FFF) for c in line)  # a filler for a wide one
+        assert len(shown) <= columns
+        assert shown[start:].startswith(status)
+    assert "timeout: n" in lines[1]
+
+
+# --- streams that end early, or cannot say everything ---------------------------------------------
+
+
+def test_a_reader_who_leaves_is_no_error(queue: Surroundings) -> None:
+    names = "".join(f"d{number}.test\n" for number in range(3000))
+    (queue.directory / "names").write_text(names)
+    assert queue.run("add", "--file", "names").code == 0
+    script = '"$@" | head -n 1; exit "${PIPESTATUS[0]}"'
+    ended = queue.run("inspect", "--limit", "3000", wrapper=("bash", "-c", script, "bash"))
+    assert (ended.code, ended.out.count("\n"), ended.err) == (1, 1, "")
+
+
+def test_a_run_whose_reader_leaves_is_finished(queue: Surroundings, table: Database) -> None:
+    offline = Surroundings(queue.directory, {**queue.variables, **NOBODY})
+    script = '"$@" | true; exit "${PIPESTATUS[0]}"'
+    ended = offline.run(
+        "process", "--json", "--max-attempts", "1", wrapper=("bash", "-c", script, "bash")
+    )
+    assert (ended.code, ended.err) == (1, "")
+    with table.connect() as connection:
+        left = connection.execute("SELECT status FROM domains WHERE domain = 'a.test'").fetchone()
+    assert left == ("error",)
+
+
+def test_an_answer_that_cannot_be_written_is_told(queue: Surroundings) -> None:
+    assert queue.run("inspect", wrapper=redirected("> /dev/full")) == Ended(
+        1, "", "error: cannot write the answer\n  No space left on device\n"
+    )
+    assert queue.run("inspect", wrapper=redirected(">&- 2>&-")) == Ended(0, "", "")
+
+
+def test_what_is_written_is_utf8_whatever_the_locale(queue: Surroundings, table: Database) -> None:
+    title = "Музей — 例え"
+    with table.connect() as connection:
+        connection.execute("UPDATE domains SET title = %s WHERE domain = 'c.test'", [title])
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    surroundings = Surroundings(queue.directory, {**queue.variables, **locale})
+    assert title in surroundings.run("inspect", "c.test").out
+    assert title in surroundings.run("inspect", "c.test", "--json").out
+    assert title in in_terminal(surroundings, "inspect", "c.test").out
+
+
+@pytest.mark.parametrize("columns", [1, 20])
+def test_a_narrow_terminal_loses_no_words_of_an_error(bare: Surroundings, columns: int) -> None:
+    for term in ("dumb", "xterm-256color"):
+        told = in_terminal(bare, "add", columns=columns, term=term).err
+        plain = re.sub("\x1b\\[[0-9;]*m", "", told)
+        assert plain == MISTAKES["add"]
+
+
+# --- a page without a database ------------------------------------------------------------------
+
+
+def test_a_page_is_inspected_without_a_database(bare: Surroundings) -> None:
+    (bare.directory / "page.html").write_text("<title>Hello \x1b[31mworld</title>")
+    arguments = ("inspect", "--html", "page.html", "--url", "https://a.test/")
+    ended = bare.run(*arguments)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("title             Hello")
+    assert "\x1b" not in ended.out
+    (columns,) = bare.run(*arguments, "--json").records
+    assert columns["favicon_url"] == "https://a.test/favicon.ico"

@@ -1,0 +1,368 @@
+"""Settings: where each comes from, what is refused, and that no secret is ever shown."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from programs import Surroundings
+
+from domainsched.config import Settings, duration, environment, minutes, user_agent, whole
+from domainsched.connect import database_url
+from domainsched.errors import ConfigError, ExitCode
+
+FIELDS = Settings.__dataclass_fields__
+ONE, TWO, THREE = (str(UUID(int=number)) for number in (1, 2, 3))
+VALUES: Mapping[str, tuple[str, str, str]] = {
+    "database_url": ("postgresql://a/x", "postgresql://b/x", "postgresql://c/x"),
+    "database_url_file": ("a", "b", "c"),
+    "table": ("a", "b", "c"),
+    "tenant": (ONE, TWO, THREE),
+    "default_tenant": (ONE, TWO, THREE),
+    "limit": ("0", "2", "3"),
+    "concurrency": ("1", "2", "3"),
+    "processes": ("11", "12", "13"),
+    "timeout": ("1s", "2s", "3s"),
+    "deadline": ("1m", "2m", "3m"),
+    "lease": ("1h", "2h", "3h"),
+    "grace": ("0", "2s", "3s"),
+    "max_attempts": ("1", "2", "4"),
+    "interval": ("1s", "2s", "3s"),
+    "user_agent": ("a", "b", "c"),
+    "allow_private": ("true", "1", "yes"),
+    "allow_network": ("10.0.0.0/8", "fd00::/8", "10.0.0.0/8, 127.0.0.1"),
+    "insecure": ("true", "on", "YES"),
+    "connect_to": ("a:1:b:2", "a:3:b:4", "a:1:b:2, c:3:d:4"),
+}
+"""For each setting three texts, of which none means its default."""
+
+
+def loaded(name: str, flags: Mapping[str, str], environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - of any setting
+    return getattr(Settings.load(flags, environ), name)
+
+
+# --- precedence -------------------------------------------------------------------------------
+
+
+def test_each_setting_is_tried_here() -> None:
+    assert VALUES.keys() == FIELDS.keys()
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default(
+    name: str, tmp_path: Path
+) -> None:
+    by_flag, by_environment, by_file = VALUES[name]
+    variable, parse = FIELDS[name].metadata["env"], FIELDS[name].metadata["parse"]
+    path = tmp_path / "settings"
+    path.write_text(f"{variable}={by_file}\n")
+    alone = environment({}, path)
+    both = environment({variable: by_environment}, path)
+    default = loaded(name, {}, {})
+    assert loaded(name, {name: by_flag}, both) == parse(by_flag) != default
+    assert loaded(name, {}, both) == parse(by_environment) != default
+    assert loaded(name, {}, alone) == parse(by_file) != default
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_an_empty_variable_counts_as_unset(name: str, tmp_path: Path) -> None:
+    variable, parse = FIELDS[name].metadata["env"], FIELDS[name].metadata["parse"]
+    default = loaded(name, {}, {})
+    path = tmp_path / "settings"
+    for empty in ("", "  "):
+        assert loaded(name, {}, {variable: empty}) == default
+    path.write_text(f"{variable}=\n")
+    assert loaded(name, {}, environment({}, path)) == default
+    path.write_text(f"{variable}={VALUES[name][2]}\n")
+    assert loaded(name, {}, environment({variable: ""}, path)) == parse(VALUES[name][2])
+
+
+def test_the_defaults_are_these() -> None:
+    settings = Settings.load({}, {})
+    assert (settings.limit, settings.concurrency, settings.max_attempts) == (10, 20, 3)
+    assert settings.timeout == timedelta(seconds=30)
+    assert settings.lease == timedelta(minutes=15)
+    assert settings.interval == timedelta(minutes=1)
+    assert settings.default_tenant == UUID("550e8400-e29b-41d4-a716-446655440000")
+    assert (settings.tenant, settings.deadline) == (None, None)
+    assert (settings.allow_private, settings.allow_network, settings.insecure) == (False, (), False)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "name", "value"),
+    [
+        ("DOMAIN_SCHEDULER_BATCH_SIZE", "50", "limit", 50),
+        ("DOMAIN_SCHEDULER_INTERVAL_MINUTES", "5", "interval", timedelta(minutes=5)),
+        ("DOMAIN_PROCESSING_INTERVAL_MINUTES", "0.5", "interval", timedelta(seconds=30)),
+    ],
+)
+def test_old_names_still_work_and_give_way_to_the_new(
+    variable: str, text: str, name: str, value: object
+) -> None:
+    assert loaded(name, {}, {variable: text}) == value
+    new = {FIELDS[name].metadata["env"]: "7"}
+    assert loaded(name, {}, {variable: text, **new}) == FIELDS[name].metadata["parse"]("7")
+    assert loaded(name, {name: "8"}, {variable: text}) == FIELDS[name].metadata["parse"]("8")
+
+
+def test_the_process_reads_the_env_file_of_its_directory(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DOMAINSCHED_LIMIT=wrong\n")
+    (tmp_path / "other").write_text("DOMAINSCHED_LIMIT=different\n")
+    here = Surroundings(tmp_path)
+    told = "error: DOMAINSCHED_LIMIT: unusable value"
+    assert f"{told} 'wrong'" in here.run("inspect").err
+    assert f"{told} 'different'" in here.run("inspect", "--env-file", "other").err
+    named = Surroundings(tmp_path, {"DOMAINSCHED_ENV_FILE": "other"})
+    assert f"{told} 'different'" in named.run("inspect").err
+    assert "'wrong'" in named.run("inspect", "--env-file", ".env").err
+    overridden = Surroundings(tmp_path, {"DOMAINSCHED_LIMIT": "own"})
+    assert f"{told} 'own'" in overridden.run("inspect").err
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+BAD = {
+    "tenant": ("not-a-uuid", "not a UUID"),
+    "default_tenant": ("1234", "not a UUID"),
+    "limit": ("-1", "not a whole number from 0 up"),
+    "concurrency": ("0", "not a whole number from 1 up"),
+    "processes": ("1.5", "not a whole number from 1 up"),
+    "timeout": ("0", "must be longer than nothing"),
+    "deadline": ("soon", "not a duration such as 30s, 8m, 1h30m or 2d"),
+    "lease": ("1h30", "not a duration such as 30s, 8m, 1h30m or 2d"),
+    "grace": ("-5s", "not a duration such as 30s, 8m, 1h30m or 2d"),
+    "max_attempts": ("1234567890", "not a whole number from 1 up"),
+    "interval": ("99999d", "longer than 10000 days"),
+    "user_agent": ("bad\u2014agent", "only printable ASCII may stand in it"),
+    "allow_private": ("maybe", "neither true nor false"),
+    "allow_network": ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+    "insecure": ("2", "neither true nor false"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_value_is_refused_with_the_name_of_its_flag_or_variable(name: str) -> None:
+    text, why = BAD[name]
+    variable = FIELDS[name].metadata["env"]
+    with pytest.raises(ConfigError) as by_flag:
+        Settings.load({name: text}, {variable: VALUES[name][0]})
+    assert by_flag.value.what == f"--{name.replace('_', '-')}: unusable value {text!r}"
+    with pytest.raises(ConfigError) as by_variable:
+        Settings.load({}, {variable: text})
+    assert by_variable.value.what == f"{variable}: unusable value {text!r}"
+    assert by_variable.value.why == by_flag.value.why == why
+    assert by_variable.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("text", ["five", "1h", "30s5", "-1", "0"])
+def test_old_minutes_are_numbers(text: str) -> None:
+    with pytest.raises(ConfigError, match="DOMAIN_SCHEDULER_INTERVAL_MINUTES: unusable value"):
+        Settings.load({}, {"DOMAIN_SCHEDULER_INTERVAL_MINUTES": text})
+
+
+def test_a_bad_value_of_an_old_name_is_told_by_that_name() -> None:
+    with pytest.raises(ConfigError, match="DOMAIN_SCHEDULER_BATCH_SIZE: unusable value 'all'"):
+        Settings.load({}, {"DOMAIN_SCHEDULER_BATCH_SIZE": "all"})
+
+
+@pytest.mark.parametrize(
+    ("timeout", "lease", "fits"),
+    [("30s", "60s", True), ("30s", "59s", False), ("8m", "15m", False)],
+)
+def test_a_lease_must_hold_two_visits(timeout: str, lease: str, *, fits: bool) -> None:
+    flags = {"timeout": timeout, "lease": lease}
+    if fits:
+        assert Settings.load(flags, {}).lease == duration(lease)
+        return
+    with pytest.raises(ConfigError, match="the lease is too short for the timeout"):
+        Settings.load(flags, {})
+
+
+# --- parsers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("30", 30), ("1.5", 1.5), ("30s", 30), ("8m", 480), ("1h30m", 5400), ("2d", 172800),
+     ("500ms", 0.5), ("1m500ms", 60.5), ("10000d", 864000000)],
+)  # fmt: skip
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert duration(text) == timedelta(seconds=seconds)
+
+
+@given(st.text() | st.from_regex(r"(\d{0,12}[dhms.]{0,2}){0,3}", fullmatch=True))
+@hypothesis_settings(max_examples=200, deadline=None)
+def test_any_text_is_a_duration_or_refused(text: str) -> None:
+    try:
+        result = duration(text)
+    except ValueError as error:
+        assert str(error)  # noqa: PT017 - either way is right, and both are checked
+    else:
+        assert timedelta() <= result <= timedelta(days=10000)
+
+
+@given(st.integers(0, 864000000))
+@hypothesis_settings(max_examples=50, deadline=None)
+def test_a_number_of_seconds_means_the_same_with_and_without_its_unit(number: int) -> None:
+    assert duration(str(number)) == duration(f"{number}s") == timedelta(seconds=number)
+
+
+@given(st.text())
+@hypothesis_settings(max_examples=100, deadline=None)
+def test_a_user_agent_never_breaks_a_header(text: str) -> None:
+    try:
+        sent = user_agent(text)
+    except ValueError:
+        return
+    assert sent.encode("ascii").isascii()
+    assert not set(sent) & set("\r\n\0")
+
+
+def test_whole_numbers_and_minutes_have_their_bounds() -> None:
+    assert whole(0)("0") == 0
+    assert whole(1)("999999999") == 999999999
+    assert minutes("90") == timedelta(hours=1.5)
+
+
+def test_networks_are_read() -> None:
+    settings = Settings.load({}, {"DOMAINSCHED_ALLOW_NETWORK": "10.1.0.0/16, ::1,"})
+    assert settings.allow_network == (ip_network("10.1.0.0/16"), ip_network("::1/128"))
+
+
+# --- .env ---------------------------------------------------------------------------------------
+
+DOTENV = r"""
+# a comment
+   # another, indented
+PLAIN=value
+DOUBLE="two words"
+SINGLE='$HOME stays, "quotes" too'
+EMPTY=
+QUOTES=""
+export EXPORTED=yes
+EQUALS='a=b=c'
+HASH=a#b
+INDENTED=yes
+PASSWORD='p@ss w#rd%20'
+"""
+
+
+def test_the_file_is_read_as_a_shell_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "settings"
+    path.write_text(DOTENV)
+    read = subprocess.run(
+        ["sh", "-c", "set -a; . ./settings; env -0"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        check=True,
+    )
+    by_shell = dict(entry.decode().split("=", 1) for entry in read.stdout.split(b"\0") if entry)
+    by_us = environment({}, path)
+    assert by_us == {name: by_shell[name] for name in by_us}
+    assert len(by_us) == 10
+    assert by_us["PASSWORD"] == "p@ss w#rd%20"
+
+
+@pytest.mark.parametrize("spoiler", ["\ufeff{}", "{}\r\n", "\r\n\r\n{}", "  {}  ", "export  {}"])
+def test_editors_leave_no_traces(tmp_path: Path, spoiler: str) -> None:
+    path = tmp_path / "settings"
+    path.write_bytes(spoiler.format("A='b c'").encode())
+    assert environment({}, path) == {"A": "b c"}
+
+
+@pytest.mark.parametrize("line", ["sesame", "my key=sesame", "=sesame", "1A=sesame", "A =sesame"])
+def test_a_bad_line_is_named_by_its_number_and_not_shown(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "settings"
+    path.write_text(f"A=b\n\x0b\u2028\n# c\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        environment({}, path)
+    assert caught.value.what == f"{path}: line 4 is not KEY=value"
+    assert "sesame" not in caught.value.what + caught.value.why + caught.value.hint
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(ConfigError, match=f"there is no file {missing}"):
+        environment({}, missing)
+    with pytest.raises(ConfigError, match=f"there is no file {missing}"):
+        environment({"DOMAINSCHED_ENV_FILE": str(missing)}, None)
+    with pytest.raises(ConfigError, match=f"cannot read {tmp_path}"):
+        environment({}, tmp_path)
+
+
+def test_a_file_that_is_not_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "settings"
+    path.write_bytes("SECRET=schl\u00fcssel".encode("latin-1"))
+    with pytest.raises(ConfigError) as caught:
+        environment({}, path)
+    assert caught.value.why == "it is not UTF-8 text"
+    assert caught.value.__cause__ is None
+
+
+def test_the_file_of_the_directory_need_not_be_there_and_may_be_a_virtual_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert environment({"A": "b"}, None) == {"A": "b"}
+    (tmp_path / ".env").mkdir()
+    assert environment({"A": "b"}, None) == {"A": "b"}
+
+
+# --- secrets and the database's URL ---------------------------------------------------------------
+
+
+def test_no_secret_shows_in_repr() -> None:
+    settings = Settings.load({}, {"DATABASE_URL": "postgresql://app:sesame@db/x"})
+    assert "sesame" not in repr(settings)
+    assert "sesame" not in str(settings)
+
+
+def test_a_url_file_is_read_and_gives_way_to_the_url(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("postgresql://filed:sesame@db.test/x\n")
+    environ = {"DATABASE_URL_FILE": str(path)}
+    read = database_url(Settings.load({}, environ), environ)
+    assert read is not None
+    assert (read.keywords["user"], read.keywords["password"]) == ("filed", "sesame")
+    environ["DATABASE_URL"] = "postgresql://given@db.test/x"
+    given_url = database_url(Settings.load({}, environ), environ)
+    assert given_url is not None
+    assert given_url.keywords["user"] == "given"
+
+
+@pytest.mark.parametrize("content", [None, b"", "sch\u00fcssel".encode("latin-1"), b"sesame\nopen"])
+def test_an_unusable_url_file_is_told_without_its_content(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "secret"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    environ = {"DATABASE_URL_FILE": str(path)}
+    with pytest.raises(ConfigError) as caught:
+        database_url(Settings.load({}, environ), environ)
+    assert "sesame" not in caught.value.what + caught.value.why + caught.value.hint
+
+
+def test_supabase_settings_may_stand_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings"
+    path.write_text(
+        "SUPABASE_POOLER_HOST=pooler.test\nSUPABASE_POOLER_USER=postgres.ref\n"
+        "SUPABASE_DB_PASSWORD='sesame'\n"
+    )
+    environ = environment({}, path)
+    read = database_url(Settings.load({}, environ), environ)
+    assert read is not None
+    assert read.safe == "pooler.test:6543/postgres as postgres.ref"

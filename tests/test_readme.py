@@ -1,0 +1,11 @@
+"""What README.md shows is what the program prints."""
+
+from __future__ import annotations
+
+from transcripts import README, masked, rerun
+
+
+def test_every_transcript_in_the_readme_is_what_its_commands_print() -> None:
+    """To renew them: python tests/transcripts.py."""
+    text = README.read_text(encoding="utf-8")
+    assert masked(rerun(text)) == masked(text)

@@ -1,0 +1,771 @@
+"""What is said, on which stream, to whom; and that nothing of the web's can do harm there."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import pty
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domainsched.errors import DatabaseError, DomainschedError, UsageError
+from domainsched.models import (
+    Added,
+    Check,
+    Claim,
+    Complete,
+    Fail,
+    Failed,
+    Glance,
+    Kind,
+    Release,
+    Retry,
+    RunSummary,
+    Settled,
+    Transition,
+    Upcoming,
+)
+from domainsched.report import Report, Style
+from domainsched.wording import (
+    Row,
+    ago,
+    count,
+    glance_lines,
+    json_text,
+    next_attempt,
+    printable,
+    record,
+    span,
+    stamp,
+    table,
+    width,
+    wrapped,
+)
+
+NOW = datetime(2026, 11, 22, 0, 39, 58, tzinfo=UTC)
+HARMFUL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u206f\ud800-\udfff]"
+)
+HOSTILE = (
+    "\x1b]0;owned\x07\x1b[2J[red]x[/] :smile: \u009b31m \u202egnp.exe\ta\r\nb\u2028c\ud800\x7f"
+)
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass
+class Heard:
+    """A report, and what came out of it."""
+
+    report: Report
+    out: io.StringIO
+    err: io.StringIO
+
+    @property
+    def said(self) -> tuple[str, str]:
+        return self.out.getvalue(), self.err.getvalue()
+
+    @property
+    def record(self) -> Any:  # noqa: ANN401 - any JSON value
+        (line,) = self.out.getvalue().splitlines()
+        return json.loads(line)
+
+
+def heard(
+    *, person: bool = False, as_json: bool = False, verbosity: int = 0, color: bool = False
+) -> Heard:
+    out, err = (Screen(), Screen()) if person else (io.StringIO(), io.StringIO())
+    style = Style(json=as_json, verbosity=verbosity, color=color)
+    return Heard(Report(style, out, err), out, err)
+
+
+def upcoming(**values: Any) -> Upcoming:  # noqa: ANN401 - any field's
+    fields = {"unfinished": 0, "due": 0, "expired": 0, "waiting_since": None, "next_due": None}
+    return Upcoming(**{**fields, "now": NOW, **values})
+
+
+def row(**values: Any) -> dict[str, Any]:  # noqa: ANN401 - any column's
+    columns = {
+        "domain": "a.test",
+        "status": "pending",
+        "attempts": 0,
+        "due_at": NOW,
+        "updated_at": NOW,
+        "last_error": None,
+        "last_error_kind": None,
+        "claimed_by": None,
+        "claim_token": UUID(int=1),
+        "title": None,
+    }
+    return {**columns, **values}
+
+
+def settled(transition: Transition, *, kept: bool = True, domain: str = "a.test") -> Settled:
+    claim = Claim(1, domain, 1, UUID(int=1))
+    return Settled(claim, transition, kept, timedelta(milliseconds=412))
+
+
+FAILED = Failed(Kind.TIMEOUT, "nothing came for 30 s")
+ENDINGS: Mapping[str, tuple[Settled, str, dict[str, object]]] = {
+    "completed": (
+        settled(Complete({"domain_metadata": {"visit": {"status": 200}}})),
+        "",
+        {"outcome": "completed", "http_status": 200},
+    ),
+    "retry": (
+        settled(Retry(FAILED, timedelta(minutes=4))),
+        "retry     a.test  attempt 1 of 3  timeout: nothing came for 30 s, again in 4m\n",
+        {
+            "outcome": "retry",
+            "kind": "timeout",
+            "detail": "nothing came for 30 s",
+            "retry_in_s": 240,
+        },
+    ),
+    "error": (
+        settled(Fail(FAILED)),
+        "error     a.test  attempt 1 of 3  timeout: nothing came for 30 s\n",
+        {"outcome": "error", "kind": "timeout", "detail": "nothing came for 30 s"},
+    ),
+    "released": (
+        settled(Release()),
+        "released  a.test  attempt 1 of 3\n",
+        {"outcome": "released"},
+    ),
+}
+LOST = (
+    "warning: lost the lease on a.test; this result was dropped\n"
+    "hint: somebody reset it, or this run was cut off for longer than --lease\n"
+)
+
+
+# --- a run ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ENDINGS)
+def test_an_attempts_end_is_told_to_a_person_to_a_program_and_to_nobody_else(word: str) -> None:
+    ending, line, fields = ENDINGS[word]
+    person, program, cron = heard(person=True), heard(as_json=True), heard()
+    for listener in (person, program, cron):
+        listener.report.settled(ending, 3)
+    assert person.said == ("", line)
+    assert cron.said == ("", "")
+    assert program.err.getvalue() == ""
+    common = {"type": "domain", "domain": "a.test", "attempt": 1, "elapsed_ms": 412}
+    assert program.record == common | fields
+
+
+def test_a_lost_lease_is_told_even_to_cron_but_not_when_quiet() -> None:
+    cron, quiet = heard(), heard(verbosity=-1)
+    for listener in (cron, quiet):
+        listener.report.settled(settled(Complete({}), kept=False), 3)
+    assert cron.said == ("", LOST)
+    assert quiet.said == ("", "")
+
+
+def test_verbose_tells_each_domain() -> None:
+    listener = heard(verbosity=1)
+    listener.report.begun(Claim(1, "a.test", 1, UUID(int=1)))
+    listener.report.settled(settled(Complete({})), 3)
+    assert listener.said == (
+        "",
+        "begin     a.test  attempt 1\ncompleted a.test  attempt 1 of 3  412 ms\n",
+    )
+
+
+SUMMARIES = [
+    (RunSummary("7f3a"), 0, None, "nothing is due\n"),
+    (RunSummary("7f3a"), 0, NOW, "nothing is due; next at 2026-11-22T00:39:58Z\n"),
+    (
+        RunSummary("7f3a", 10, 8, 1, 1, elapsed=timedelta(seconds=6.2)),
+        302,
+        None,
+        "10 domains in 6.2 s: 8 completed, 1 to retry, 1 failed. 302 still due.\n",
+    ),
+    (
+        RunSummary("7f3a", 7, 3, 0, 0, released=3, lost=1, elapsed=timedelta(seconds=3.1)),
+        0,
+        None,
+        "4 domains in 3.1 s: 3 completed, 1 lost; 3 claims released.\n",
+    ),
+    (
+        RunSummary("7f3a", 1, 1, elapsed=timedelta(milliseconds=95)),
+        1204,
+        None,
+        "1 domain in 95 ms: 1 completed. 1,204 still due.\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("summary", "due", "next_due", "line"), SUMMARIES)
+def test_a_runs_summary(
+    summary: RunSummary, due: int, next_due: datetime | None, line: str
+) -> None:
+    person, program, cron = heard(person=True), heard(as_json=True), heard()
+    for listener in (person, program, cron):
+        listener.report.summary(summary, due, next_due)
+    assert person.said == ("", line)
+    assert cron.said == ("", "")
+    assert program.record == {
+        "type": "summary",
+        "run_id": "7f3a",
+        "claimed": summary.claimed,
+        "completed": summary.completed,
+        "retry": summary.retried,
+        "error": summary.failed,
+        "released": summary.released,
+        "lost": summary.lost,
+        "kinds": {},
+        "due": due,
+        "elapsed_ms": round(summary.elapsed.total_seconds() * 1000),
+    }
+
+
+@pytest.mark.parametrize("terminal", ["xterm-256color", "dumb"])
+def test_a_bar_is_shown_in_a_terminal_and_hostile_names_pass_through_it(
+    monkeypatch: pytest.MonkeyPatch, terminal: str
+) -> None:
+    monkeypatch.setenv("TERM", terminal)
+    monkeypatch.setenv("COLUMNS", "80")
+    listener = heard(person=True, color=False)
+    hostile = settled(Fail(Failed(Kind.DNS, HOSTILE)), domain="[/red]" + HOSTILE)
+    with listener.report.running(3):
+        listener.report.settled(hostile, 3)
+    out, err = listener.said
+    assert out == ""
+    assert "error     [/red]]0;owned[2J[red]x[/] :smile: 31m gnp.exe a  b c" in err
+    assert ("1/3" in err) is (terminal != "dumb")
+    assert err.count("\n") == 1 or terminal != "dumb"
+    assert re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", err).count("\x1b") == 0
+    assert "\x1b]" not in err
+    assert "\x1b[31m" not in err
+    assert ("\x1b" in err) is (terminal != "dumb")
+
+
+def test_no_bar_is_shown_to_programs_to_cron_or_when_quiet() -> None:
+    for listener in (heard(), heard(person=True, as_json=True), heard(person=True, verbosity=-1)):
+        with listener.report.running(3):
+            listener.report.advanced(settled(Complete({})))
+        assert listener.said == ("", "")
+
+
+# --- who listens ------------------------------------------------------------------------------
+
+
+def test_info_is_for_terminals_and_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        report = Report(Style(), io.StringIO(), stream)
+        report.info("unheard")
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        report.info("heard")
+        Report(Style(verbosity=-1), io.StringIO(), stream).info("unheard")
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + 1}")
+        report.info("unheard")
+    assert log.read_text() == "heard\n"
+
+
+def test_a_table_is_for_a_person_even_when_stderr_is_logged() -> None:
+    out, err = Screen(), io.StringIO()
+    report = Report(Style(), out, err)
+    report.added(Added(1), 0, dry_run=False)
+    assert (out.getvalue(), err.getvalue()) == ("added 1 domain\n", "")
+
+
+def test_what_was_done_is_told_on_stderr_when_stdout_is_elsewhere() -> None:
+    out, err = io.StringIO(), Screen()
+    Report(Style(), out, err).reset(2, 0, dry_run=False)
+    assert (out.getvalue(), err.getvalue()) == ("", "reset 2 domains\n")
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def test_an_error_says_what_why_and_what_next() -> None:
+    listener = heard(verbosity=-1)
+    listener.report.error(DatabaseError("what", why="why\nand why", hint="next"))
+    assert listener.said == ("", "error: what\n  why\n  and why\nhint: next\n")
+
+
+def test_an_error_in_json_is_one_line() -> None:
+    listener = heard(as_json=True, verbosity=2)
+    listener.report.error(DatabaseError(HOSTILE, why=HOSTILE))
+    assert HARMFUL.search(listener.err.getvalue().removesuffix("\n")) is None
+    assert json.loads(listener.err.getvalue()) == {
+        "type": "error",
+        "code": 3,
+        "message": HOSTILE,
+        "why": HOSTILE,
+        "hint": None,
+    }
+
+
+def test_an_errors_cause_is_told_to_developers_only() -> None:
+    def fail() -> None:
+        try:
+            int("the cause")
+        except ValueError as cause:
+            raise DomainschedError("what") from cause
+
+    for verbosity, told in ((1, False), (2, True)):
+        listener = heard(verbosity=verbosity)
+        with pytest.raises(DomainschedError) as caught:
+            fail()
+        listener.report.error(caught.value)
+        assert ("the cause" in listener.err.getvalue()) is told
+
+
+def test_what_cannot_be_written_is_remembered_and_the_work_goes_on() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    err = io.StringIO()
+    with os.fdopen(writer, "w") as out:
+        report = Report(Style(json=True), out, err)
+        assert report.loss is None
+        report.document({"a": 1})
+        report.document({"b": 2})
+        assert isinstance(report.loss, BrokenPipeError)
+    assert err.getvalue() == ""
+
+
+def test_a_log_that_cannot_be_written_loses_no_answer() -> None:
+    out = io.StringIO()
+    with Path("/dev/full").open("w") as full:
+        report = Report(Style(), out, full)
+        report.warning("unheard")
+        report.error(UsageError("unheard"))
+        report.answer("heard")
+    assert (out.getvalue(), report.loss) == ("heard\n", None)
+
+
+# --- questions --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """A terminal for stdin; what is typed waits there until it is read."""
+    front, back = pty.openpty()
+    with os.fdopen(back, "r") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        yield lambda keys: (os.write(front, keys.encode()), None)[1]
+    os.close(front)
+
+
+@pytest.mark.parametrize(("keys", "agreed"), [("y\n", True), (" Yes \n", True), ("no\n", False)])
+def test_a_question_is_asked_on_stderr(
+    keyboard: Callable[[str], None], keys: str, *, agreed: bool
+) -> None:
+    keyboard(keys)
+    listener = heard()
+    if agreed:
+        listener.report.ask("one\ntwo", "Go on? ", "y", "yes")
+    else:
+        with pytest.raises(UsageError, match="nothing was done"):
+            listener.report.ask("one\ntwo", "Go on? ", "y", "yes")
+    assert listener.said == ("", "one\ntwo\nGo on? ")
+
+
+@pytest.mark.parametrize("stdin", [None, io.StringIO("y\n")])
+def test_nobody_is_asked_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, stdin: io.StringIO | None
+) -> None:
+    monkeypatch.setattr("sys.stdin", stdin)
+    listener = heard()
+    with pytest.raises(UsageError) as caught:
+        listener.report.ask("3 domains", "Go on? ", "y")
+    assert caught.value.what == "--yes is required when stdin is not a terminal"
+    assert caught.value.why == "3 domains"
+    assert listener.said == ("", "")
+
+
+# --- the queue --------------------------------------------------------------------------------
+
+
+def test_the_glance_in_json() -> None:
+    listener = heard(as_json=True)
+    queue = Glance({"error": 2}, upcoming(due=1, waiting_since=NOW), 5, {"dns": 2})
+    listener.report.glance(queue, 10)
+    assert listener.record == {
+        "statuses": {"error": 2},
+        "due": 1,
+        "waiting_since": "2026-11-22T00:39:58Z",
+        "next_due": None,
+        "expired": 0,
+        "completed_last_24h": 5,
+        "kinds": {"dns": 2},
+    }
+    listener = heard(as_json=True)
+    listener.report.glimpse(queue)
+    assert (listener.record["type"], listener.record["due"]) == ("glance", 1)
+
+
+def test_the_glance_in_a_pipe_is_in_a_fixed_order() -> None:
+    listener = heard()
+    listener.report.glance(Glance({"z": 2, "error": 1, "a": 1}, upcoming(due=3), 0), 10)
+    assert listener.said == ("a\t1\nerror\t1\nz\t2\ndue\t3\nexpired\t0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("values", "limit", "advice"),
+    [
+        ({"due": 312}, 10, "next run claims 10 of 312"),
+        ({"due": 312}, 0, "next run claims 312 of 312"),
+        ({"due": 5}, 10, "next run claims 5 of 5"),
+        ({"next_due": NOW}, 10, "nothing is due; next at 2026-11-22T00:39:58Z"),
+        ({}, 10, "nothing is due"),
+        (
+            {"due": 4, "expired": 1},
+            10,
+            "hint: 1 lease has run out; process takes them again, or: reset --expired",
+        ),
+    ],
+)
+def test_the_glance_ends_with_what_to_do(values: dict[str, Any], limit: int, advice: str) -> None:
+    lines = list(glance_lines(Glance({"pending": 312}, upcoming(**values), 0), limit))
+    assert lines[-2:] == ["", advice]
+
+
+def test_the_glance_stays_narrow_whatever_the_statuses_and_kinds() -> None:
+    statuses = {"pending": 1, "x" * 255: 14_238_000, HOSTILE: 1, "\u5b8c\u4e86": 2}
+    kinds = {str(kind): 1000 for kind in Kind} | {HOSTILE: 1}
+    lines = list(glance_lines(Glance(statuses, upcoming(), 0, kinds), 10))
+    assert max(map(width, lines)) <= 80
+    assert all(HARMFUL.search(line) is None for line in lines)
+    error = next(line for line in lines if line.startswith("  error"))
+    assert error.endswith("1,000 dns, 1,000 connect, 1,000 tls, 16,001 other")
+    ends = [_end_of_number(lines[n]) for n in (0, 1, 5, 7)]
+    assert len(set(ends)) == 1
+
+
+def _end_of_number(line: str) -> int:
+    match = re.search(r" [\d,]+(?=   |$)", line)
+    assert match is not None
+    return width(line[: match.end()])
+
+
+@pytest.mark.parametrize(
+    ("values", "attempt"),
+    [
+        ({}, 1),
+        ({"attempts": 1, "last_error_kind": "dns"}, 2),
+        ({"attempts": 3, "last_error_kind": "dns"}, 1),
+        ({"attempts": 2}, 1),
+        ({"status": "processing", "attempts": 1}, 2),
+        ({"status": "processing", "attempts": 3}, None),
+    ],
+)
+def test_a_preview_counts_the_attempt_as_the_claim_will(
+    values: dict[str, Any], attempt: int | None
+) -> None:
+    assert next_attempt(row(**values), 3) == attempt
+
+
+def test_a_preview_for_a_person_a_pipe_and_a_program() -> None:
+    rows = [
+        row(due_at=datetime.now(UTC) - timedelta(hours=3)),
+        row(status="processing", attempts=3),
+    ]
+    person, pipe, program = heard(person=True), heard(), heard(as_json=True)
+    for listener in (person, pipe, program):
+        listener.report.preview(rows, 312, 3)
+    lines = person.out.getvalue().splitlines()
+    assert lines[0] == "would claim 2 of 312 due, oldest first"
+    assert lines[1] == "  a.test  attempt 1 of 3  waiting 3h 0m"
+    assert lines[2].startswith("  a.test  ends as error: crashed  waiting ")
+    assert lines[3] == "nothing was claimed or contacted"
+    assert pipe.out.getvalue().splitlines()[1] == "a.test\t\t2026-11-22T00:39:58Z"
+    assert program.record == {"would_claim": ["a.test", "a.test"], "due": 312}
+
+
+def test_what_was_changed_in_json() -> None:
+    listener = heard(as_json=True)
+    listener.report.added(Added(118, 7, 2), 1, dry_run=True)
+    assert listener.record == {
+        "added": 118,
+        "present": 7,
+        "repeated": 2,
+        "invalid": 1,
+        "dry_run": True,
+    }
+    listener = heard(as_json=True)
+    listener.report.reset(3, 1, dry_run=False)
+    assert listener.record == {"reset": 3, "skipped": 1, "dry_run": False}
+    listener = heard(as_json=True)
+    listener.report.initialised("public.domains", ["ALTER TABLE x;"], done=True)
+    assert listener.record == {
+        "table": "public.domains",
+        "statements": ["ALTER TABLE x;"],
+        "done": True,
+    }
+
+
+def test_the_check_in_json() -> None:
+    listener = heard(as_json=True)
+    check = Check("18.6", "db:5432/x as app", "app", "public.domains", 3, 26, ("SELECT",))
+    listener.report.checked(check)
+    assert listener.record == {
+        "ok": True,
+        "version": "18.6",
+        "server": "db:5432/x as app",
+        "role": "app",
+        "table": "public.domains",
+        "rows": 3,
+        "columns": 26,
+        "rights": ["SELECT"],
+    }
+
+
+def test_a_list_in_json_keeps_its_fields_and_no_token() -> None:
+    listener = heard(as_json=True)
+    listener.report.rows([row(title="T")], 1)
+    assert listener.record == [
+        {
+            "domain": "a.test",
+            "status": "pending",
+            "attempts": 0,
+            "due_at": "2026-11-22T00:39:58Z",
+            "updated_at": "2026-11-22T00:39:58Z",
+            "last_error_kind": None,
+            "last_error": None,
+            "title": "T",
+        }
+    ]
+    listener = heard(as_json=True)
+    listener.report.records([row()], alone=True, max_attempts=3)
+    assert listener.record["domain"] == "a.test"
+    assert "claim_token" not in listener.record
+
+
+FOREIGN = [
+    {"domain_metadata": [1], "tech_stack": "WordPress"},
+    {"domain_metadata": '{"visit": 1}', "tech_stack": ["WordPress"]},
+    {"domain_metadata": {"visit": "2024"}, "tech_stack": {"technologies": ["WordPress"]}},
+    {"domain_metadata": {"visit": {"bytes": "many"}}, "tech_stack": {"technologies": {"A": 1}}},
+    {"email_addresses": "a@a.test", "phone_numbers": [None], "last_error": "boom"},
+    {"updated_at": datetime(2026, 1, 1)},  # noqa: DTZ001 - such columns exist
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_what_other_programs_stored_is_shown_or_passed_over(foreign: dict[str, Any]) -> None:
+    for listener in (heard(person=True), heard(), heard(as_json=True)):
+        listener.report.records([row(**foreign)], alone=True, max_attempts=3)
+        listener.report.rows([row(**foreign)], 1)
+        assert "None: boom" not in listener.out.getvalue()
+    shown = dict(record(row(**foreign), 3))
+    assert shown.get("error", "boom") == "boom"
+
+
+def test_a_domain_in_full() -> None:
+    visit = {"fetched_at": "2026-11-22T00:39:58Z", "elapsed_ms": 412, "bytes": 58000}
+    full = row(
+        status="processing",
+        attempts=1,
+        claimed_by="web1:4711:7f3a",
+        last_error="no such host",
+        last_error_kind="dns",
+        domain_metadata={"visit": {**visit, "url": "https://a.test/"}},
+        title="Acme | 24h",
+        description="About",
+        language="en",
+        email_addresses=["a@a.test", "b@a.test"],
+        phone_numbers=["+15125550100"],
+        twitter_url="https://x.com/acme",
+        youtube_url="https://youtube.com/acme",
+        logo_url="https://a.test/logo.png",
+        tech_stack={"technologies": {"WordPress": {"version": "6.8"}, "PHP": {"version": None}}},
+        tenant_id=UUID(int=1),
+    )
+    listener = heard()
+    listener.report.records([full], alone=True, max_attempts=3)
+    assert (
+        listener.out.getvalue()
+        == """\
+a.test
+  status      processing
+  attempts    1 of 3
+  due         2026-11-22T00:39:58Z
+  held by     web1:4711:7f3a
+  error       dns: no such host
+  fetched     2026-11-22T00:39:58Z, 412 ms, 58 kB
+  url         https://a.test/
+  title       Acme | 24h
+  about       About
+  language    en
+  emails      a@a.test, b@a.test
+  phones      +15125550100
+  social      https://x.com/acme, https://youtube.com/acme
+  logo        https://a.test/logo.png
+  technology  WordPress 6.8, PHP
+  tenant      00000000-0000-0000-0000-000000000001
+"""
+    )
+
+
+def test_hostile_rows_reach_no_stream_as_they_are() -> None:
+    hostile: Row = row(
+        domain=HOSTILE,
+        status=HOSTILE,
+        title=HOSTILE,
+        description=HOSTILE,
+        last_error=HOSTILE,
+        last_error_kind=HOSTILE,
+        claimed_by=HOSTILE,
+        email_addresses=[HOSTILE],
+        tech_stack={"technologies": {HOSTILE: {"version": HOSTILE}}},
+        domain_metadata={"visit": {"url": HOSTILE, "fetched_at": HOSTILE}},
+    )
+    for listener in (heard(person=True), heard(), heard(as_json=True)):
+        listener.report.rows([hostile], 1)
+        listener.report.preview([hostile], 1, 3)
+        listener.report.records([hostile], alone=True, max_attempts=3)
+        listener.report.page(hostile)
+        listener.report.info(HOSTILE)
+        listener.report.warning(HOSTILE, HOSTILE)
+        listener.report.summary(RunSummary(HOSTILE, 1), 0, None)
+        listener.report.demo([{**hostile, "kind": None, "technologies": [HOSTILE], "ok": False,
+                               "shows": "x", "differences": [HOSTILE]}])  # fmt: skip
+        for line in (listener.out.getvalue() + listener.err.getvalue()).split("\n"):
+            assert HARMFUL.search(line.replace("\t", "")) is None
+
+
+# --- laws ---------------------------------------------------------------------------------------
+
+texts = st.text(st.characters() | st.sampled_from(HOSTILE))
+
+
+@given(texts)
+@settings(max_examples=200, deadline=None)
+def test_printable_text_is_one_harmless_line_and_stays_as_it_is(text: str) -> None:
+    shown = printable(text)
+    assert HARMFUL.search(shown) is None
+    assert len(shown.splitlines()) <= 1
+    assert printable(shown) == shown
+    shown.encode()
+
+
+def test_printable_keeps_what_people_read() -> None:
+    for text in ("Музей", "例え", "عربي", "e\u0301", "👩\u200d💻", "नमस्ते\u200c", "a  b", "[red]"):
+        assert printable(text) == text
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | texts,
+                    lambda inner: st.lists(inner) | st.dictionaries(texts, inner)))  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_json_text_is_one_harmless_line_and_means_the_same(value: object) -> None:
+    text = json_text(value)
+    assert HARMFUL.search(text) is None
+    text.encode()
+    assert json.loads(text) == value
+
+
+def test_json_holds_what_a_row_may_hold() -> None:
+    value = {
+        "stamp": NOW,
+        "naive": datetime(2026, 11, 22, 0, 39, 58),  # noqa: DTZ001 - such columns exist
+        "day": date(2026, 11, 22),
+        "id": UUID(int=1),
+        "span": timedelta(seconds=1.5),
+        "networks": {1},
+    }
+    assert json.loads(json_text(value)) == {
+        "stamp": "2026-11-22T00:39:58Z",
+        "naive": "2026-11-22T00:39:58Z",
+        "day": "2026-11-22",
+        "id": "00000000-0000-0000-0000-000000000001",
+        "span": 1.5,
+        "networks": "{1}",
+    }
+
+
+cells = st.text(
+    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]) | st.sampled_from("例え🙂e\u0301")
+)
+rows = st.builds(
+    row,
+    domain=cells,
+    status=cells,
+    attempts=st.integers(0, 99999),
+    last_error=st.none() | cells,
+    last_error_kind=st.none() | cells,
+    title=st.none() | cells,
+)
+
+
+@given(st.lists(rows, max_size=5), st.sampled_from([60, 80, 120]))
+@settings(max_examples=150, deadline=None)
+def test_a_table_fits_and_each_column_begins_where_its_head_does(
+    listed: list[Row], columns: int
+) -> None:
+    lines = list(table(listed, columns))
+    assert len(lines) == len(listed) + 1
+    heads = [match.start() for match in re.finditer(r"\S+", lines[0])]
+    for line in lines:
+        assert width(line) <= columns
+        edges = {0, *itertools.accumulate(map(width, line))}
+        assert all(head in edges or head >= width(line) for head in heads)
+
+
+@given(cells, st.integers(40, 120))
+@settings(max_examples=150, deadline=None)
+def test_a_wrapped_value_fits_and_loses_nothing(value: str, columns: int) -> None:
+    lines = wrapped("title", value, columns)
+    assert all(width(line) <= columns for line in lines)
+    assert lines[0].startswith("  title")
+    assert all(line.startswith(" " * 14) for line in lines[1:])
+    kept = "".join(line[14:] for line in lines)
+    assert "".join(kept.split()) == "".join(value.split())
+
+
+def test_wide_and_combining_characters_are_counted_as_a_terminal_draws_them() -> None:
+    assert [width(text) for text in ("abc", "例え", "e\u0301", "ｱ", "\uff21", "🙂", "\u200d")] == [
+        3, 4, 1, 1, 2, 2, 0,
+    ]  # fmt: skip
+    assert unicodedata.east_asian_width("例") == "W"
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [
+        (timedelta(), "0 ms"),
+        (timedelta(milliseconds=412), "412 ms"),
+        (timedelta(seconds=6.24), "6.2 s"),
+        (timedelta(minutes=4, seconds=59), "4m"),
+        (timedelta(hours=3, minutes=12), "3h 12m"),
+        (timedelta(days=2, hours=4, minutes=59), "2d 4h"),
+    ],
+)
+def test_spans_are_written_as_people_do(duration: timedelta, text: str) -> None:
+    assert span(duration) == text
+    assert ago(datetime.now(UTC) - duration - timedelta(microseconds=1)).endswith(" ago")
+
+
+def test_instants_are_written_in_utc() -> None:
+    tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
+    assert stamp(tokyo) == stamp(NOW) == stamp(NOW.replace(tzinfo=None)) == "2026-11-22T00:39:58Z"
+    assert (stamp(None), ago(None)) == ("", "")
+    assert ago(datetime.now(UTC) + timedelta(hours=1)) == "0 ms ago"
+
+
+def test_counts_have_their_commas_and_their_number() -> None:
+    assert [count(n, "domain") for n in (0, 1, 1204)] == ["0 domains", "1 domain", "1,204 domains"]

@@ -1,0 +1,668 @@
+"""What `init` makes, adds, and leaves alone; what is said about a table that does not serve."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from conftest import Database as Place
+from legacy import TENANT, Generation, install
+from programs import Surroundings
+from proxy import proxied
+
+import domainsched
+from domainsched import schema
+from domainsched.database import Database
+from domainsched.dburl import DatabaseUrl
+from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
+from domainsched.schema import ADDED_COLUMNS, Table, TableName, find_table, init, usable_table
+
+NAME = TableName("domains")
+LEASE = timedelta(minutes=15)
+PATIENCE = timedelta(seconds=30)
+"""Longer than any test waits when all is well."""
+
+generations = pytest.mark.parametrize("generation", Generation, ids=lambda g: g.name)
+
+
+# --- the bench --------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def opened(place: Place, **settings: str) -> AsyncIterator[Database]:
+    async with Database(DatabaseUrl(place.keywords, settings=settings)) as database:
+        yield database
+
+
+async def init_in(place: Place, name: TableName = NAME) -> Table:
+    async with opened(place) as database:
+        return await init(database, name, LEASE)
+
+
+async def checked_in(place: Place, name: TableName = NAME) -> Table:
+    async with opened(place) as database:
+        return await usable_table(database, name)
+
+
+async def refusal_in(place: Place, name: TableName = NAME) -> DatabaseError:
+    with pytest.raises(DatabaseError) as caught:
+        await checked_in(place, name)
+    return caught.value
+
+
+def execute(place: Place, statement: str) -> None:
+    with place.connect() as connection:
+        connection.execute(statement)
+
+
+def query(place: Place, statement: str) -> list[Any]:
+    """The rows, or if they have but one column, what stands in it."""
+    with place.connect() as connection:
+        rows = connection.execute(statement).fetchall()
+    return [row[0] if len(row) == 1 else row for row in rows]
+
+
+async def until(place: Place, condition: str) -> None:
+    """Return when the server is busy with what `condition` says."""
+    activity = f"SELECT FROM pg_stat_activity WHERE datname = current_database() AND {condition}"
+    async with asyncio.timeout(PATIENCE.total_seconds()):
+        while not await asyncio.to_thread(query, place, activity):  # noqa: ASYNC110 - a server's activity has no event
+            await asyncio.sleep(0.01)
+
+
+WAITING = "wait_event_type = 'Lock' AND query LIKE '{}%'"
+
+
+# --- the old tables, as they are and after ----------------------------------------------------
+
+COLUMNS = """
+    SELECT attnum, attname, format_type(atttypid, atttypmod), attnotnull, attstorage,
+        pg_get_expr(adbin, adrelid)
+    FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE attrelid = 'domains'::regclass AND attnum > 0 ORDER BY attnum
+"""
+CONSTRAINTS = """
+    SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE 'domains'::regclass IN (conrelid, confrelid) AND contype <> 'n' ORDER BY 1, 2
+"""
+INDEXES = """
+    SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid), indisvalid FROM pg_index
+    WHERE indrelid = 'domains'::regclass ORDER BY 1
+"""
+ENUMS = "SELECT enumtypid::regtype::text, enumlabel FROM pg_enum ORDER BY 1, enumsortorder"
+FILE = "SELECT pg_relation_filenode('domains'), pg_relation_filepath('domains')"
+ADDED_INDEX_DEFINITION = (
+    "CREATE INDEX domains_due_idx ON public.domains USING btree (due_at, id) WHERE ((status)::text"
+    " = ANY ((ARRAY['pending'::character varying, 'processing'::character varying])::text[]))"
+)
+ADDED_INDEX = ("domains_due_idx", ADDED_INDEX_DEFINITION, True)
+VALUES = {
+    "uuid": "gen_random_uuid()",
+    "text": "'some text'",
+    "character varying": "'some text'",
+    "boolean": "true",
+    "integer": "7",
+    "numeric(5,2)": "99.5",
+    "jsonb": """'{"a": [1, 2]}'""",
+    "text[]": "'{one,two}'",
+    "timestamp with time zone": "'2025-03-01 12:00+02'",
+    "timestamp without time zone": "'2025-03-01 12:00'",
+}
+WORDS = ("pending", "processing", "completed", "error", "active", "scanned", "test-1")
+"""What stands in `status` of old tables, and how the domains are called here."""
+
+
+def install_with_rows(place: Place, generation: Generation) -> None:
+    """Make the tables of a generation, with a row for each status whose every column is filled."""
+    with place.connect() as connection:
+        install(connection, generation)
+        keys = ("local_business_id",)
+        columns = [row for row in query(place, COLUMNS) if row[1] not in keys]
+        names = ", ".join(name for _, name, *_ in columns)
+        for word in WORDS:
+            values = [_value(name, kind, word) for _, name, kind, *_ in columns]
+            connection.execute(f"INSERT INTO domains ({names}) VALUES ({', '.join(values)})")
+            connection.execute(
+                "INSERT INTO jobs (job_id, domain_id)"
+                " SELECT gen_random_uuid(), id FROM domains WHERE domain = %s",
+                [f"{word}.test"],
+            )
+
+
+def _value(name: str, kind: str, word: str) -> str:
+    special = {"domain": f"'{word}.test'", "status": f"'{word}'", "tenant_id": f"'{TENANT}'"}
+    return special.get(name) or VALUES.get(kind) or f"enum_last(NULL::{kind})"
+
+
+@generations
+async def test_nothing_of_an_old_table_is_lost_or_changed(
+    database: Place, generation: Generation
+) -> None:
+    install_with_rows(database, generation)
+    whole = dict(query(database, "SELECT domain, to_jsonb(d) FROM domains d"))
+    before = [query(database, each) for each in (COLUMNS, CONSTRAINTS, INDEXES, ENUMS, FILE)]
+    columns, constraints, indexes, enums, file = before
+    assert len(columns) == generation
+
+    await init_in(database)
+
+    assert query(database, COLUMNS)[: len(columns)] == columns
+    assert query(database, CONSTRAINTS) == constraints
+    assert query(database, INDEXES) == sorted([*indexes, ADDED_INDEX])
+    assert query(database, ENUMS) == enums
+    assert query(database, FILE) == file, "the table was rewritten"
+    after = dict(query(database, "SELECT domain, to_jsonb(d) FROM domains d"))
+    assert {name: {k: row[k] for k in whole[name]} for name, row in after.items()} == whole
+
+
+@generations
+async def test_an_old_table_gains_what_it_lacks_and_times_without_zone_stay_so(
+    database: Place, generation: Generation
+) -> None:
+    install_with_rows(database, generation)
+    lacking = set(ADDED_COLUMNS) - {name for _, name, *_ in query(database, COLUMNS)}
+    table = await init_in(database)
+    assert lacking == {"attempts", "due_at", "claim_token", "claimed_by", "last_error_kind"}
+    assert set(table.columns) >= set(ADDED_COLUMNS)
+    assert len(table.columns) == generation + len(lacking)
+    assert table.columns["created_at"] == table.columns["updated_at"]
+    assert table.columns["created_at"] == "timestamp without time zone"
+    assert table == await checked_in(database)
+    assert not table.unique_per_tenant
+
+
+@generations
+async def test_rows_of_a_status_that_is_not_ours_are_not_touched(
+    database: Place, generation: Generation
+) -> None:
+    install_with_rows(database, generation)
+    versions = "SELECT domain, xmin::text, ctid::text FROM domains WHERE status <> 'processing'"
+    before = query(database, versions)
+    await init_in(database)
+    assert query(database, versions) == before
+
+
+async def test_rows_left_processing_get_a_lease_from_now_and_only_once(database: Place) -> None:
+    install_with_rows(database, Generation.MARCH_2025)
+    end = "SELECT due_at FROM domains WHERE status = 'processing'"
+    (before,) = query(database, "SELECT now()")
+    await init_in(database)
+    (after,) = query(database, "SELECT now()")
+    (lease_end,) = query(database, end)
+    assert before + LEASE <= lease_end <= after + LEASE
+
+    execute(database, "DROP INDEX domains_due_idx")
+    await init_in(database)
+    assert query(database, end) == [lease_end]
+
+
+async def test_rows_of_other_states_are_due_at_once(database: Place) -> None:
+    install_with_rows(database, Generation.NOVEMBER_2025)
+    await init_in(database)
+    late = "SELECT domain FROM domains WHERE due_at > statement_timestamp()"
+    assert query(database, late) == ["processing.test"]
+    assert query(database, "SELECT DISTINCT attempts FROM domains") == [0]
+
+
+# --- a table of our own -----------------------------------------------------------------------
+
+
+async def test_an_empty_database_gets_a_table_that_serves(database: Place) -> None:
+    table = await init_in(database)
+    assert (table.schema, table.name, table.missing) == ("public", "domains", ())
+    assert table.unique_per_tenant
+    assert table == await checked_in(database)
+    execute(database, "INSERT INTO domains (domain) VALUES ('a.test')")
+    assert query(database, "SELECT status, attempts, tenant_id::text FROM domains") == [
+        ("pending", 0, TENANT)
+    ]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        execute(database, "INSERT INTO domains (domain, status) VALUES ('b.test', 'paused')")
+
+
+async def test_only_a_table_that_we_made_gets_storage_options(database: Place) -> None:
+    options = "SELECT reloptions FROM pg_class WHERE oid = '{}'::regclass"
+    with database.connect() as connection:
+        connection.execute("CREATE SCHEMA old; SET search_path = old")
+        install(connection, Generation.MARCH_2025)
+    await init_in(database, TableName("domains", "old"))
+    await init_in(database, TableName("domains", "public"))
+    (ours,) = query(database, options.format("public.domains"))
+    assert "vacuum_index_cleanup=on" in ours
+    assert query(database, options.format("old.domains")) == [None]
+
+
+@pytest.mark.parametrize(
+    "text", ["domains", "app.domains", "Domains", "app.Sites_2", "straßen", "d" * 63]
+)
+async def test_a_table_gets_the_name_that_was_asked_for(database: Place, text: str) -> None:
+    execute(database, "CREATE SCHEMA app")
+    name = TableName.parse(text)
+    table = await init_in(database, name)
+    assert (table.schema, table.name) == (name.schema or "public", name.table)
+    assert await init_in(database, name) == table == await checked_in(database, name)
+
+
+@pytest.mark.parametrize("name", ["d" * 63, "ß" * 31, "d" * 55])
+async def test_the_index_of_a_table_with_a_long_name_is_found_again(
+    database: Place, name: str
+) -> None:
+    execute(database, f'CREATE TABLE "{name}" (id int PRIMARY KEY, domain text, status text)')
+    assert (await init_in(database, TableName(name))).has_index
+    indexes = query(database, f"SELECT count(*) FROM pg_indexes WHERE tablename = '{name}'")
+    await init_in(database, TableName(name))
+    assert indexes == [2]
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "a.", ".a", "a.b.c", "my-domains", 'do"mains', "a b", "1st", "d" * 64, "a;b"]
+)
+def test_a_name_that_would_need_quotes_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="not the name of a table") as caught:
+        TableName.parse(text)
+    assert (repr(text) in caught.value.why, caught.value.exit_code) == (True, 2)
+    assert caught.value.hint == "write DOMAINSCHED_TABLE=domains, or schema.domains"
+
+
+def test_the_url_s_schema_serves_where_the_name_has_none() -> None:
+    assert TableName.parse("domains", schema="app") == TableName("domains", "app")
+    assert TableName.parse("own.domains", schema="app") == TableName("domains", "own")
+
+
+def test_the_search_path_of_the_url_says_where_the_table_is(
+    database: Place, tmp_path: Path
+) -> None:
+    execute(database, "CREATE SCHEMA app")
+    url = f"{database.url}&options=-csearch_path%3Dapp"
+    made = Surroundings(tmp_path, {"DATABASE_URL": url}).run("init")
+    assert (made.code, made.err) == (0, "")
+    assert query(database, "SELECT schemaname FROM pg_tables WHERE tablename = 'domains'") == [
+        "app"
+    ]
+
+
+async def test_a_schema_that_is_not_there_is_said_so(database: Place) -> None:
+    with pytest.raises(DatabaseError, match="the table's schema does not exist") as caught:
+        await init_in(database, TableName("domains", "nowhere"))
+    assert '"nowhere"' in caught.value.why
+
+
+# --- again, dry, and together -----------------------------------------------------------------
+
+PREPARATIONS = {
+    "empty": "",
+    "march": "march",
+    "no index": "DROP INDEX domains_due_idx",
+    "broken index": "UPDATE pg_index SET indisvalid = false"
+    " WHERE indexrelid = 'domains_due_idx'::regclass",
+    "two columns": "ALTER TABLE domains DROP title, DROP claim_token",
+    "complete": "SELECT",
+}
+READING = ("SELECT", "BEGIN", "COMMIT", "LOCK", "SAVEPOINT", "RELEASE", '"', "ROLLBACK")
+
+
+@pytest.mark.parametrize("preparation", PREPARATIONS)
+async def test_a_dry_run_writes_out_what_is_then_executed(
+    database: Place, preparation: str
+) -> None:
+    if preparation == "march":
+        install_with_rows(database, Generation.MARCH_2025)
+    elif statement := PREPARATIONS[preparation]:
+        await init_in(database)
+        execute(database, statement)
+    async with proxied(database.keywords) as proxy, Database(proxy.url) as ours:
+        found = await find_table(ours, NAME)
+        announced = [each.as_string() for each in schema.statements(found, NAME, LEASE)]
+        heard = len(proxy.statements)
+        await init(ours, NAME, LEASE)
+        executed = [each for each in proxy.statements[heard:] if not each.startswith(READING)]
+        assert executed == announced
+        assert bool(announced) == (preparation != "complete")
+        assert schema.statements(await find_table(ours, NAME), NAME, LEASE) == []
+
+
+def test_a_dry_run_changes_nothing(database: Place, tmp_path: Path) -> None:
+    install_with_rows(database, Generation.MARCH_2025)
+    before = query(database, COLUMNS)
+    program = Surroundings(tmp_path, {"DATABASE_URL": database.url})
+    dry = program.run("init", "--dry-run")
+    assert (dry.code, "ALTER TABLE" in dry.out + dry.err) == (0, True)
+    assert query(database, COLUMNS) == before
+
+
+RACER = f"""
+import asyncio, json, sys
+sys.path[:0] = {[str(Path(domainsched.__file__).parents[1])]!r}
+from datetime import timedelta
+from domainsched.database import Database
+from domainsched.dburl import DatabaseUrl
+from domainsched.schema import TableName, init, usable_table
+
+async def main():
+    async with Database(DatabaseUrl(json.loads(sys.argv[1]))) as database:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        await init(database, TableName("domains"), timedelta(minutes=15))
+        await usable_table(database, TableName("domains"))
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def racers(place: Place, number: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that are connected, and wait for a line."""
+    import json
+
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", RACER, json.dumps(place.keywords)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(number)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        yield processes
+
+
+def race(place: Place) -> None:
+    """Six processes do it at once; none of them notices the others."""
+    with racers(place, 6) as processes:
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        ends = [process.communicate(timeout=PATIENCE.total_seconds()) for process in processes]
+        assert [
+            (process.returncode, *end) for process, end in zip(processes, ends, strict=True)
+        ] == [(0, "", "")] * 6
+
+
+@pytest.mark.parametrize("preparation", ["empty", "march", "broken index"])
+async def test_six_processes_may_race(database: Place, preparation: str) -> None:
+    if preparation == "march":
+        install_with_rows(database, Generation.MARCH_2025)
+    elif statement := PREPARATIONS[preparation]:
+        await init_in(database)
+        execute(database, statement)
+    await asyncio.to_thread(race, database)
+    table = await checked_in(database)
+    assert set(table.columns) >= set(ADDED_COLUMNS)
+    led_by_due = [each for each in query(database, INDEXES) if "(due_at, id)" in each[1]]
+    assert [valid for *_, valid in led_by_due] == [True]
+    if preparation == "march":
+        assert query(database, "SELECT count(*) FROM domains") == [len(WORDS)]
+
+
+# --- what comes in between --------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def stranger(place: Place, *statements: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """A session with an open transaction."""
+    connection = await psycopg.AsyncConnection.connect(**place.keywords)  # type: ignore[arg-type] # are strings
+    async with connection:
+        for statement in statements:
+            await connection.execute(statement)
+        yield connection
+
+
+@asynccontextmanager
+async def building(place: Place) -> AsyncIterator[tuple[asyncio.Task[Any], Any]]:
+    """An index that is being built, and cannot end before the session that is returned does."""
+    await init_in(place)
+    execute(place, "DROP INDEX domains_due_idx")
+    insert = "INSERT INTO domains (domain) VALUES ('a.test')"
+    async with stranger(place, insert) as writer, opened(place) as database:
+        table = await find_table(database, NAME)
+        (statement,) = schema.statements(table, NAME, LEASE)
+        builder = asyncio.create_task(database.outside_transaction(statement))
+        await until(place, WAITING.format("CREATE INDEX CONCURRENTLY"))
+        yield builder, writer
+
+
+async def test_an_invalid_index_left_by_a_killed_build_is_replaced(database: Place) -> None:
+    async with building(database) as (builder, _):
+        execute(
+            database,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query LIKE 'CREATE INDEX%'",
+        )
+        with pytest.raises(psycopg.OperationalError):
+            await builder
+    broken = query(database, "SELECT indisvalid FROM pg_index WHERE NOT indisvalid")
+    assert broken == [False], "the build left nothing behind"
+    assert (await refusal_in(database)).why == "the index of the claim"
+
+    table = await init_in(database)
+    assert (table.has_index, table.has_broken_index) == (True, False)
+    assert query(database, "SELECT indisvalid FROM pg_index WHERE NOT indisvalid") == []
+
+
+async def test_an_index_that_another_is_building_is_waited_for(database: Place) -> None:
+    async with building(database) as (builder, writer):
+        waiting = asyncio.create_task(init_in(database))
+        await until(database, WAITING.format("LOCK TABLE"))
+        (built,) = query(database, "SELECT 'domains_due_idx'::regclass::oid::int")
+        await writer.rollback()
+        await builder
+        assert (await waiting).has_index
+    assert query(database, "SELECT 'domains_due_idx'::regclass::oid::int") == [built]
+
+
+async def test_a_stranger_s_lock_is_waited_for(database: Place) -> None:
+    install_with_rows(database, Generation.MARCH_2025)
+    async with stranger(database, "LOCK TABLE domains IN ACCESS SHARE MODE") as other:
+        waiting = asyncio.create_task(init_in(database))
+        await until(database, WAITING.format("ALTER TABLE"))
+        await other.rollback()
+        assert (await waiting).missing == ()
+
+
+@pytest.mark.parametrize("preparation", ["march", "no index"])
+async def test_a_stranger_s_lock_that_stays_ends_in_a_clear_error(
+    database: Place, preparation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if preparation == "march":
+        install_with_rows(database, Generation.MARCH_2025)
+    else:
+        await init_in(database)
+        execute(database, PREPARATIONS[preparation])
+    columns, indexes = query(database, COLUMNS), query(database, INDEXES)
+    monkeypatch.setattr(schema, "PATIENCE", timedelta(seconds=0.3))
+    async with (
+        stranger(database, "LOCK TABLE domains IN ACCESS EXCLUSIVE MODE"),
+        opened(database, lock_timeout="100ms") as ours,
+    ):
+        with pytest.raises(DatabaseError, match="somebody else holds a lock") as caught:
+            await init(ours, NAME, LEASE)
+    assert "lock timeout" in caught.value.why
+    assert (query(database, COLUMNS), query(database, INDEXES)) == (columns, indexes)
+
+
+# --- what does not serve ----------------------------------------------------------------------
+
+
+async def test_one_error_names_everything_that_is_missing(database: Place) -> None:
+    install_with_rows(database, Generation.MARCH_2025)
+    execute(database, "ALTER TABLE domains DROP phone_numbers, DROP tech_stack")
+    error = await refusal_in(database)
+    assert isinstance(error, SchemaMismatch)
+    assert "public.domains lacks 8 of the things" in error.what
+    assert error.why.split(", ") == [
+        "attempts integer",
+        "due_at timestamptz",
+        "claim_token uuid",
+        "claimed_by text",
+        "last_error_kind text",
+        "phone_numbers text[]",
+        "tech_stack jsonb",
+        "the index of the claim",
+    ]
+    assert error.hint.endswith("domainsched init")
+    await init_in(database)
+    assert (await checked_in(database)).missing == ()
+
+
+async def test_a_table_that_is_not_there_is_said_so(database: Place) -> None:
+    error = await refusal_in(database, TableName("sites"))
+    assert isinstance(error, SchemaMismatch)
+    assert "public.sites does not exist" in error.what
+    assert database.keywords["dbname"] in error.what
+    assert error.hint.endswith("domainsched init")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE VIEW v AS SELECT 1 AS id",
+        "CREATE MATERIALIZED VIEW v AS SELECT 1 AS id",
+        "CREATE SEQUENCE v",
+    ],
+)
+async def test_only_a_table_serves(database: Place, statement: str) -> None:
+    execute(database, statement)
+    for attempt in (checked_in, init_in):
+        with pytest.raises(SchemaMismatch, match=r"public\.v is not a table"):
+            await attempt(database, TableName("v"))
+
+
+async def test_a_table_of_something_else_is_not_made_one_of_domains(database: Place) -> None:
+    execute(database, "CREATE TABLE domains (id int PRIMARY KEY, name text)")
+    for attempt in (checked_in, init_in):
+        with pytest.raises(SchemaMismatch, match="is not a table of domains") as caught:
+            await attempt(database)
+        assert caught.value.why == "it has no column domain, status"
+    assert len(query(database, COLUMNS)) == 2
+
+
+async def test_columns_of_the_same_name_for_another_purpose_are_not_used(database: Place) -> None:
+    execute(
+        database,
+        "CREATE TABLE domains (id int PRIMARY KEY, domain text, status text,"
+        " due_at date, attempts bigint, claim_token text)",
+    )
+    for attempt in (checked_in, init_in):
+        with pytest.raises(SchemaMismatch, match="columns of its own") as caught:
+            await attempt(database)
+        assert caught.value.why == "due_at date, claim_token text"
+
+
+async def test_times_and_numbers_of_another_precision_serve(database: Place) -> None:
+    execute(
+        database,
+        "CREATE TABLE domains (id int PRIMARY KEY, domain varchar(90), status char(12),"
+        " due_at timestamptz(3) DEFAULT now(), attempts smallint DEFAULT 0,"
+        " updated_at timestamp(3))",
+    )
+    table = await init_in(database)
+    assert table.now("updated_at").as_string() == "timezone('UTC', statement_timestamp())"
+    assert table.now("due_at").as_string() == "statement_timestamp()"
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "(due_at)",
+        "(due_at, id) WHERE status = 'completed'",
+        "(id) WHERE status IN ('pending', 'processing')",
+    ],
+)
+async def test_an_index_that_does_not_serve_the_claim_is_not_taken_for_its_own(
+    database: Place, index: str
+) -> None:
+    await init_in(database)
+    execute(database, f"DROP INDEX domains_due_idx; CREATE INDEX other ON domains {index}")
+    assert (await refusal_in(database)).why == "the index of the claim"
+    assert (await init_in(database)).has_index
+
+
+async def test_an_index_that_serves_is_used_whatever_its_name(database: Place) -> None:
+    await init_in(database)
+    execute(database, "ALTER INDEX domains_due_idx RENAME TO by_hand")
+    assert (await checked_in(database)).has_index
+
+
+async def test_an_index_name_that_is_taken_is_said_so(database: Place) -> None:
+    await init_in(database)
+    execute(database, "DROP INDEX domains_due_idx; CREATE INDEX domains_due_idx ON domains (title)")
+    with pytest.raises(DatabaseError, match="did not become valid") as caught:
+        await init_in(database)
+    assert "something else has its name" in caught.value.why
+    assert '"public"."domains_due_idx"' in caught.value.hint
+
+
+# --- rights -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guest(database: Place) -> Iterator[Place]:
+    """The same database, seen by a role that may only look on; its name needs quotes."""
+    role, password = f"Guest-{uuid4().hex[:8]}", uuid4().hex
+    execute(database, f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{password}'")
+    try:
+        yield replace(database, keywords=database.keywords | {"user": role, "password": password})
+    finally:
+        execute(database, f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+
+
+async def test_rights_that_are_missing_are_named_and_the_hint_gives_them(
+    database: Place, guest: Place
+) -> None:
+    role = guest.keywords["user"]
+    await init_in(database)
+    execute(database, f'GRANT SELECT ON domains TO "{role}"')
+    error = await refusal_in(guest)
+    assert error.what == f'role "{role}" may not INSERT, UPDATE public.domains'
+    execute(database, error.hint)
+    assert (await checked_in(guest)).lacks_rights == ()
+
+
+async def test_who_does_not_own_the_table_cannot_add_to_it(database: Place, guest: Place) -> None:
+    install_with_rows(database, Generation.MARCH_2025)
+    with pytest.raises(DatabaseError, match="for want of a right") as caught:
+        await init_in(guest)
+    assert "must be owner of table domains" in caught.value.why
+
+
+async def test_who_may_not_create_is_told(database: Place, guest: Place) -> None:
+    execute(database, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    with pytest.raises(DatabaseError, match="for want of a right") as caught:
+        await init_in(guest)
+    assert "permission denied for schema public" in caught.value.why
+
+
+async def test_a_read_only_server_is_said_to_be_one(
+    database: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "PATIENCE", timedelta(seconds=0.1))
+    install_with_rows(database, Generation.MARCH_2025)
+    execute(
+        database,
+        "ALTER DATABASE {} SET default_transaction_read_only = on".format(
+            database.keywords["dbname"]
+        ),
+    )
+    with pytest.raises(DatabaseError, match="the database is read-only") as caught:
+        await init_in(database)
+    assert "point DATABASE_URL at the primary" in caught.value.hint
+    error = await refusal_in(database)
+    assert "lacks" in error.what, "the catalogue can be read all the same"

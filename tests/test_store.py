@@ -1,0 +1,546 @@
+"""What an operator's statements add, reset and show, on every shape of table."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from conftest import Database as Place
+from legacy import TENANT, Generation
+from proxy import Link, proxied
+from tables import (
+    LEASE,
+    SHAPES,
+    Bench,
+    Maker,
+    benched,
+    emptied,
+    install_old,
+    made_once,
+    stranger,
+    url,
+)
+
+from domainsched import store
+from domainsched.database import Database
+from domainsched.errors import DatabaseError, UsageError
+from domainsched.models import Added, Complete
+from domainsched.queue import RESULT_COLUMNS
+from domainsched.store import Reach, Selection, Store
+
+OURS = UUID(TENANT)
+THEIRS = uuid4()
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def shaped(server: dict[str, str]) -> Iterator[Maker]:
+    with made_once(server) as make:
+        yield make
+
+
+@pytest.fixture
+async def bench(shaped: Maker) -> AsyncIterator[Bench]:
+    """A table of our own: unique per tenant."""
+    async with emptied(shaped("ours")) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def old(shaped: Maker) -> AsyncIterator[Bench]:
+    """The newest of the old tables: unique on the domain alone."""
+    async with emptied(shaped("november")) as bench:
+        yield bench
+
+
+@pytest.fixture(params=["ours", "november"])
+async def either(shaped: Maker, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    async with emptied(shaped(request.param)) as bench:
+        yield bench
+
+
+@pytest.fixture(params=SHAPES)
+async def any_shape(shaped: Maker, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    async with emptied(shaped(request.param)) as bench:
+        yield bench
+
+
+def store_of(bench: Bench, tenant: UUID | None = None) -> Store:
+    return Store(bench.database, bench.table, tenant=tenant)
+
+
+async def add(bench: Bench, *names: str, tenant: UUID = OURS) -> Added:
+    return await store_of(bench).add(names, tenant=tenant)
+
+
+def in_queue(bench: Bench) -> list[str]:
+    """The domains in the order in which they will be claimed."""
+    return [name for (name,) in bench.execute("SELECT domain FROM domains ORDER BY due_at, id")]
+
+
+# --- add --------------------------------------------------------------------------------------
+
+
+async def test_ten_thousand_names_are_added_in_their_order(either: Bench) -> None:
+    names = [f"{number}.test" for number in random.sample(range(10**6), 10_000)]
+    either.execute("ALTER TABLE domains SET (autovacuum_enabled = off)")
+    assert await add(either, *names) == Added(10_000, 0, 0)
+    assert in_queue(either) == names
+    statistics = "SELECT reltuples FROM pg_class WHERE oid = 'domains'::regclass"
+    assert either.execute(statistics) == [(10_000,)], "ANALYZE was left out"
+
+
+async def test_an_added_domain_is_pending_due_and_new(any_shape: Bench) -> None:
+    start = datetime.now(UTC)
+    assert await add(any_shape, "a.test", "b.test") == Added(2, 0, 0)
+    row = any_shape.row("b.test")
+    assert (row["status"].strip(), row["attempts"], row["tenant_id"]) == ("pending", 0, OURS)
+    assert start - timedelta(seconds=1) < row["due_at"] <= datetime.now(UTC)
+    for column in ("created_at", "updated_at"):
+        assert start <= row[column].replace(tzinfo=UTC) <= datetime.now(UTC)
+    claims = (await any_shape.claim()).claims
+    assert {(claim.domain, claim.attempt) for claim in claims} == {("a.test", 1), ("b.test", 1)}
+
+
+async def test_adding_again_changes_nothing(either: Bench) -> None:
+    names = [f"{number}.test" for number in range(20)]
+    await add(either, *names)
+    before = either.rows()
+    assert await add(either, *names) == Added(0, 20, 0)
+    assert either.rows() == before
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 100])
+async def test_repeated_names_are_counted_whatever_lies_between(
+    either: Bench, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CHUNK", chunk)
+    await add(either, "old.test")
+    names = ("a.test", "b.test", "a.test", "a.test", "old.test", "c.test", "b.test")
+    assert await add(either, *names) == Added(added=3, present=1, repeated=3)
+    assert in_queue(either) == ["old.test", "a.test", "b.test", "c.test"]
+
+
+async def test_adding_nothing_is_no_error(bench: Bench) -> None:
+    assert await add(bench) == Added()
+
+
+FORMS = {
+    "example.com": (
+        *("example.com", "www.example.com", "http://example.com", "https://example.com"),
+        *("https://example.com/", "https://www.example.com/", "http://www.example.com"),
+        *("https://Example.com/path", "EXAMPLE.COM", "Www.Example.Com", "example.com."),
+        *("example.com/", "//example.com", "https://example.com:443", " example.com\n"),
+        *("https://example.com/?q=1#f", "HTTPS://EXAMPLE.COM", "https://example.com."),
+    ),
+    "xn--mnchen-3ya.de": (
+        *("xn--mnchen-3ya.de", "münchen.de", "MÜNCHEN.DE", "https://www.münchen.de/"),
+        *("https://XN--MNCHEN-3YA.de", "mu\u0308nchen.de", "www.münchen.de", "münchen.de/über"),
+    ),
+}
+SPELLINGS = [(name, form) for name, forms in FORMS.items() for form in forms]
+
+
+@pytest.mark.parametrize(("name", "form"), SPELLINGS)
+async def test_a_site_is_recognised_in_any_spelling(old: Bench, name: str, form: str) -> None:
+    old.add("other.test", form, "not a domain", "")
+    before = old.rows()
+    assert await add(old, "new.test", name) == Added(added=1, present=1)
+    assert {domain: row for domain, row in old.rows().items() if domain != "new.test"} == before
+    assert (await store_of(old).named([name, "gone.test"]))[1] == ["gone.test"]
+    assert [row["domain"] for row in (await store_of(old).named([name]))[0]] == [form]
+
+
+async def test_names_that_only_look_alike_are_added(old: Bench) -> None:
+    old.add("https://notexample.com", "EXAMPLE.com.evil.test", "https://evil.test/example.com")
+    old.add("https://example.com@evil.test/", "example_com", "mail@example.com")
+    assert await add(old, "example.com") == Added(added=1)
+
+
+async def test_where_domains_are_unique_per_tenant_each_may_have_its_own(bench: Bench) -> None:
+    bench.add("HTTPS://Odd.test/x", "https://plain.test", "same.test")
+    names = ("odd.test", "plain.test", "same.test")
+    assert await add(bench, *names, tenant=THEIRS) == Added(added=3)
+    assert await add(bench, *names, tenant=OURS) == Added(present=3)
+    assert await add(bench, *names, tenant=THEIRS) == Added(present=3)
+
+
+async def test_where_domains_are_unique_alone_the_first_tenant_has_them(old: Bench) -> None:
+    old.add("HTTPS://Odd.test/x", "https://plain.test", "same.test")
+    names = ("odd.test", "plain.test", "same.test")
+    assert await add(old, *names, tenant=THEIRS) == Added(present=3)
+    assert {row["tenant_id"] for row in old.rows().values()} == {OURS}
+
+
+async def test_a_dry_run_counts_the_same_and_changes_nothing(either: Bench) -> None:
+    either.add("there.test", "https://Odd.test/")
+    before = either.rows()
+    names = ["there.test", "odd.test", "a.test", "a.test"]
+    counted = await store_of(either).add(names, tenant=OURS, dry_run=True)
+    assert counted == Added(added=1, present=2, repeated=1)
+    assert either.rows() == before
+    assert await add(either, *names) == counted
+
+
+async def test_names_that_break_off_add_nothing(bench: Bench) -> None:
+    def names() -> Iterator[str]:
+        yield from (f"{number}.test" for number in range(store.CHUNK + 1))
+        raise OSError("the pipe broke")
+
+    with pytest.raises(OSError, match="the pipe broke"):
+        await store_of(bench).add(names(), tenant=OURS)
+    assert bench.rows() == {}
+    assert await add(bench, "a.test") == Added(1)
+
+
+async def test_two_may_add_the_same_at_once(either: Bench) -> None:
+    names = [f"{number}.test" for number in range(3000)]
+    async with Database(url(either.place)) as other:
+        counts = await asyncio.gather(
+            add(either, *names), Store(other, either.table).add(names, tenant=OURS)
+        )
+    assert sorted((each.added, each.present) for each in counts) == [(0, 3000), (3000, 0)]
+    assert in_queue(either) == names
+
+
+async def test_a_plain_table_without_tenants_and_times_serves(database: Place) -> None:
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status text)"
+        )
+    async with benched(database) as bench:
+        assert await add(bench, "a.test", "b.test", "a.test") == Added(2, 0, 1)
+        assert await add(bench, "a.test") == Added(present=1)
+        claim, _ = (await bench.claim()).claims
+        await bench.queue.settle([(claim, Complete({"title": "A"}))])
+        glance = await store_of(bench).glance()
+        assert glance.statuses == {"completed": 1, "processing": 1}
+        with pytest.raises(UsageError, match="--older-than"):
+            await store_of(bench).reach(Selection(older_than=LEASE))
+        done = await store_of(bench).reset(Selection(), force=True, clear_metadata=True)
+        assert done == 2
+
+
+# --- reset ------------------------------------------------------------------------------------
+
+ROWS: Mapping[str, Mapping[str, str]] = {
+    "pending.test": {},
+    "later.test": {"due_at": "now() + interval '1 hour'", "last_error_kind": "'timeout'"},
+    "live.test": {"status": "'processing'", "due_at": "now() + interval '1 minute'"},
+    "expired.test": {"status": "'processing'", "last_error_kind": "'timeout'"},
+    "completed.test": {"status": "'completed'", "last_scan": "now() - interval '40 days'"},
+    "dns.test": {"status": "'error'", "last_error_kind": "'dns'"},
+    "https://Gone.test/x": {"status": "'error'", "last_error_kind": "'http_4xx'"},
+    "theirs.test": {
+        "status": "'error'",
+        "tenant_id": f"'{THEIRS}'",
+        "last_scan": "now() - interval '20 days'",
+    },
+    "active.test": {"status": "'active'", "last_scan": "now() - interval '99 days'"},
+    "scanned.test": {"status": "'scanned'", "last_error_kind": "'dns'"},
+}
+KNOWN = set(ROWS) - {"active.test", "scanned.test"}
+
+SELECTIONS: Mapping[str, tuple[Selection, set[str]]] = {
+    "all": (Selection(), KNOWN),
+    "a name": (Selection(("dns.test",)), {"dns.test"}),
+    "names": (
+        Selection(("gone.test", "active.test", "missing.test")),
+        {"https://Gone.test/x", "active.test"},
+    ),
+    "a status": (Selection(statuses=("completed",)), {"completed.test"}),
+    "statuses": (
+        Selection(statuses=("pending", "scanned")),
+        {"pending.test", "later.test", "scanned.test"},
+    ),
+    "a kind": (Selection(kinds=("dns",)), {"dns.test"}),
+    "kinds": (
+        Selection(kinds=("timeout", "http_4xx")),
+        {"later.test", "expired.test", "https://Gone.test/x"},
+    ),
+    "expired": (Selection(expired=True), {"expired.test"}),
+    "older": (Selection(older_than=timedelta(days=30)), {"completed.test"}),
+    "a little older": (
+        Selection(older_than=timedelta(days=10)),
+        {"completed.test", "theirs.test"},
+    ),
+    "together": (
+        Selection(statuses=("error", "pending"), kinds=("dns", "timeout")),
+        {
+            *("dns.test", "later.test"),
+        },
+    ),
+    "none": (Selection(("dns.test",), statuses=("completed",)), set()),
+}
+selections = pytest.mark.parametrize("selected", SELECTIONS)
+
+
+def fill(bench: Bench) -> None:
+    for domain, columns in ROWS.items():
+        values = {"last_scan": "now()", "updated_at": "now() - interval '1 day'", **columns}
+        bench.add(domain, title="'kept'", attempts="2", error_count="1", **values)
+
+
+def changed(bench: Bench, before: Mapping[str, Any]) -> set[str]:
+    return {domain for domain, row in bench.rows().items() if row != before[domain]}
+
+
+@selections
+async def test_a_reset_takes_the_rows_that_were_selected_but_those_under_a_lease(
+    old: Bench, selected: str
+) -> None:
+    fill(old)
+    selection, expected = SELECTIONS[selected]
+    before = old.rows()
+    reach = await store_of(old).reach(selection)
+    assert old.rows() == before
+    free, leased = expected - {"live.test"}, expected & {"live.test"}
+    assert reach == Reach(len(free), len(leased))
+    assert await store_of(old).reset(selection, force=False, clear_metadata=False) == len(free)
+    assert changed(old, before) == free
+
+
+@selections
+async def test_a_forced_reset_takes_all_that_were_selected(old: Bench, selected: str) -> None:
+    fill(old)
+    selection, expected = SELECTIONS[selected]
+    before = old.rows()
+    assert await store_of(old).reset(selection, force=True, clear_metadata=False) == len(expected)
+    assert changed(old, before) == expected
+
+
+@selections
+async def test_what_is_listed_is_what_was_selected(old: Bench, selected: str) -> None:
+    fill(old)
+    selection, expected = SELECTIONS[selected]
+    rows, total = await store_of(old).rows(selection, limit=None)
+    assert {row["domain"] for row in rows} == expected
+    assert total == len(expected)
+
+
+@selections
+async def test_a_tenant_s_reset_takes_only_its_own(old: Bench, selected: str) -> None:
+    fill(old)
+    selection, expected = SELECTIONS[selected]
+    before = old.rows()
+    theirs = store_of(old, THEIRS)
+    assert await theirs.reach(selection) == Reach(len(expected & {"theirs.test"}), 0)
+    await theirs.reset(selection, force=True, clear_metadata=True)
+    assert changed(old, before) == expected & {"theirs.test"}
+
+
+async def test_only_selecting_nothing_is_empty() -> None:
+    empty = {name for name, (selection, _) in SELECTIONS.items() if selection.is_empty}
+    assert empty == {"all"}
+
+
+async def test_a_reset_row_is_as_if_it_were_new_and_keeps_what_was_found(
+    any_shape: Bench,
+) -> None:
+    any_shape.add(
+        "a.test",
+        title="'kept'",
+        error_count="4",
+        attempts="2",
+        last_error_kind="'timeout'",
+        last_error="'old'",
+        updated_at="'2025-01-01'",
+    )
+    await any_shape.one()
+    before, start = any_shape.row(), datetime.now(UTC)
+    reset = store_of(any_shape).reset(Selection(), force=True, clear_metadata=False)
+    assert await reset == 1
+    after = any_shape.row()
+    different = {name: value for name, value in after.items() if value != before[name]}
+    assert different.pop("status").strip() == "pending"
+    assert start <= different.pop("due_at") <= datetime.now(UTC)
+    assert start <= different.pop("updated_at").replace(tzinfo=UTC) <= datetime.now(UTC)
+    assert different == {
+        "attempts": 0,
+        "claim_token": None,
+        "claimed_by": None,
+        "last_error": None,
+        "last_error_kind": None,
+    }
+    assert (await any_shape.one()).attempt == 1
+
+
+async def test_clearing_forgets_what_was_found_and_nothing_else(old: Bench) -> None:
+    fill(old)
+    old.execute(
+        "UPDATE domains SET email_addresses = '{a@a.test}', tech_stack = '{}', notes = 'kept',"
+        " domain_metadata = '{}', is_wordpress = true, meta_json = '{\"kept\": 1}'"
+    )
+    await store_of(old).reset(Selection(("dns.test",)), force=False, clear_metadata=True)
+    row = old.row("dns.test")
+    assert {row[name] for name in RESULT_COLUMNS} == {None}
+    assert (row["notes"], row["meta_json"], row["error_count"]) == ("kept", {"kept": 1}, 1)
+    assert old.row("pending.test")["title"] == "kept"
+
+
+@pytest.mark.parametrize(("name", "form"), SPELLINGS)
+async def test_a_name_resets_any_spelling(old: Bench, name: str, form: str) -> None:
+    old.add(form, "other.test", status="'error'")
+    assert await store_of(old).reset(Selection((name,)), force=False, clear_metadata=False) == 1
+    assert (old.row(form)["status"], old.row("other.test")["status"]) == ("pending", "error")
+
+
+async def test_a_worker_that_was_reset_away_cannot_settle(bench: Bench) -> None:
+    claim = await bench.claimed()
+    await store_of(bench).reset(Selection(), force=True, clear_metadata=False)
+    assert await bench.queue.settle([(claim, Complete({"title": "late"}))]) == set()
+    assert bench.row()["title"] is None
+
+
+async def test_times_without_zone_are_compared_as_utc(database: Place) -> None:
+    install_old(database, Generation.NOVEMBER_2025, "ALTER TABLE domains DROP last_scan")
+    name = database.keywords["dbname"]
+    with database.connect() as connection:
+        connection.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'")
+    async with benched(database) as bench:
+        bench.add("a.test", updated_at="timezone('UTC', now()) - interval '2 hours'")
+        for hours, number in ((1, 1), (3, 0)):
+            selection = Selection(older_than=timedelta(hours=hours))
+            assert await store_of(bench).reach(selection) == Reach(number, 0)
+
+
+# --- what is shown ----------------------------------------------------------------------------
+
+
+async def test_the_queue_at_a_glance(old: Bench) -> None:
+    fill(old)
+    old.execute("UPDATE domains SET last_successful_scan = now() WHERE status = 'completed'")
+    old.execute("UPDATE domains SET last_error_kind = NULL WHERE domain = 'theirs.test'")
+    glance = await store_of(old).glance()
+    assert glance.statuses == {
+        "error": 3,
+        "pending": 2,
+        "processing": 2,
+        "active": 1,
+        "completed": 1,
+        "scanned": 1,
+    }
+    assert next(iter(glance.statuses)) == "error"
+    assert glance.kinds == {"dns": 1, "http_4xx": 1, "unknown": 1}
+    assert glance.completed_lately == 1
+    assert (glance.upcoming.unfinished, glance.upcoming.due, glance.upcoming.expired) == (4, 2, 1)
+    theirs = await store_of(old, THEIRS).glance()
+    assert (theirs.statuses, theirs.upcoming.unfinished) == ({"error": 1}, 0)
+
+
+async def test_only_the_last_day_counts_as_lately(either: Bench) -> None:
+    for hours in (1, 23, 25):
+        scanned = f"now() - interval '{hours} hours'"
+        either.add(f"{hours}.test", status="'completed'", last_successful_scan=scanned)
+    assert (await store_of(either).glance()).completed_lately == 2
+
+
+async def test_a_glance_is_one_moment_though_others_write(bench: Bench) -> None:
+    """Each row that is counted as pending is counted as unfinished, too."""
+    bench.add("a.test", "b.test")
+    async with proxied(bench.place.keywords) as proxy, Database(proxy.url) as database:
+
+        async def meanwhile(statement: str, _: Link) -> None:
+            if "GROUP BY" in statement and "true" not in statement:
+                bench.execute("UPDATE domains SET status = 'completed'")
+
+        proxy.on_statement = meanwhile
+        glance = await Store(database, bench.table).glance()
+    assert (glance.statuses, glance.upcoming.unfinished) == ({"pending": 2}, 2)
+    assert {row["status"] for row in bench.rows().values()} == {"completed"}
+
+
+async def test_what_is_upcoming(any_shape: Bench) -> None:
+    any_shape.add("a.test", due_at="'2026-01-02 03:04+00'")
+    any_shape.add("b.test", due_at="'2026-01-03'", status="'processing'")
+    any_shape.add("c.test", due_at="now() + interval '1 hour'", status="'processing'")
+    any_shape.add("d.test", due_at="now() + interval '2 hours'")
+    any_shape.add("e.test", due_at="'2026-01-01'", status="'completed'")
+    upcoming = await store_of(any_shape).upcoming()
+    assert (upcoming.unfinished, upcoming.due, upcoming.expired) == (4, 2, 1)
+    assert upcoming.waiting_since == datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    assert upcoming.next_due is not None
+    assert timedelta(minutes=59) < upcoming.next_due - upcoming.now <= timedelta(hours=1)
+
+
+async def test_nothing_is_upcoming_in_an_empty_queue(bench: Bench) -> None:
+    upcoming = await store_of(bench).upcoming()
+    assert (upcoming.unfinished, upcoming.due, upcoming.expired) == (0, 0, 0)
+    assert (upcoming.waiting_since, upcoming.next_due) == (None, None)
+
+
+async def test_rows_are_listed_last_updated_first(any_shape: Bench) -> None:
+    for day in random.sample(range(1, 10), 9):
+        any_shape.add(f"{day}.test", updated_at=f"'2026-01-0{day}'")
+    rows, total = await store_of(any_shape).rows(Selection(), limit=4)
+    assert [row["domain"] for row in rows] == ["9.test", "8.test", "7.test", "6.test"]
+    assert total == 9
+    assert set(rows[0]) == set(any_shape.table.columns)
+
+
+async def test_what_is_due_is_what_a_claim_would_take(any_shape: Bench) -> None:
+    days = {f"{day}.test": f"'2026-01-0{day}'" for day in range(1, 8)}
+    for domain in random.sample(sorted(days), len(days)):
+        any_shape.add(domain, due_at=days[domain])
+    any_shape.add("later.test", due_at="now() + interval '1 minute'")
+    any_shape.add("completed.test", status="'completed'")
+    ours = store_of(any_shape)
+    assert [row["domain"] for row in await ours.due(None)] == sorted(days)
+    assert [row["domain"] for row in await ours.due(3)] == sorted(days)[:3]
+    assert await store_of(any_shape, THEIRS).due(None) == []
+    claims = (await any_shape.claim(3)).claims
+    assert sorted(claim.domain for claim in claims) == sorted(days)[:3]
+    assert len(await ours.due(None)) == 4
+
+
+async def test_looking_neither_waits_for_locks_nor_takes_any(bench: Bench) -> None:
+    bench.add("a.test")
+    with stranger(bench.place, "SELECT FROM domains FOR UPDATE"):
+        async with asyncio.timeout(PATIENCE):
+            assert len(await store_of(bench).due(None)) == 1
+            assert (await store_of(bench).glance()).upcoming.due == 1
+
+
+async def test_a_check_tells_what_it_saw(old: Bench) -> None:
+    old.add("a.test", "b.test")
+    check = await store_of(old).check()
+    ((version, role),) = old.execute("SELECT current_setting('server_version'), current_user")
+    assert (check.version, check.role, check.rows) == (version, role, 2)
+    assert (check.table, check.rights) == ("public.domains", ("SELECT", "INSERT", "UPDATE"))
+    assert check.server == url(old.place).safe
+
+
+LOOKING: Mapping[str, Callable[[Store], Awaitable[object]]] = {
+    "reach": lambda store: store.reach(Selection()),
+    "glance": lambda store: store.glance(),
+    "upcoming": lambda store: store.upcoming(),
+    "rows": lambda store: store.rows(Selection(), limit=5),
+    "named": lambda store: store.named(["a.test"]),
+    "due": lambda store: store.due(5),
+    "check": lambda store: store.check(),
+}
+
+
+@pytest.mark.parametrize("look", LOOKING)
+async def test_looking_is_read_only_and_writing_after_it_is_not(bench: Bench, look: str) -> None:
+    bench.add("https://A.test/", "b.test")
+    async with proxied(bench.place.keywords) as proxy, Database(proxy.url) as database:
+        ours = Store(database, bench.table)
+        await LOOKING[look](ours)
+        begun = [each for each in proxy.statements if each.startswith("BEGIN")]
+        assert begun == ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
+        assert (await ours.add(["c.test"], tenant=OURS)).added == 1
+
+
+@pytest.mark.parametrize("look", LOOKING)
+async def test_a_table_that_has_gone_is_an_error_in_words(database: Place, look: str) -> None:
+    async with benched(database) as bench:
+        bench.execute("DROP TABLE domains")
+        with pytest.raises(DatabaseError, match="PostgreSQL refused a statement") as caught:
+            await LOOKING[look](store_of(bench))
+    assert "does not exist" in caught.value.why
