@@ -198,8 +198,11 @@ class Run:
                 self._endings.put_nowait(None)
                 await settler
                 heartbeat.cancel()
-        except* DomainschedError as group_of_errors:
-            raise group_of_errors.exceptions[0] from None
+        except ExceptionGroup as errors:  # not except*: in 3.11.2 a raise in it is a group
+            expected, bugs = errors.split(DomainschedError)
+            if expected is None or bugs is not None:
+                raise
+            raise expected.exceptions[0] from None
         finally:
             await self._abort_flights()
         self._finish()

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -39,7 +38,7 @@ async def ours(database: Place) -> AsyncIterator[Database]:
         yield ours
 
 
-async def ask(ours: Database, query: str = "SELECT 1", **limits: timedelta) -> Any:  # noqa: ANN401
+async def ask(ours: Database, query: str = "SELECT 1", **limits: timedelta) -> object:
     async with ours.transaction(**limits) as cursor:  # type: ignore[arg-type] # durations only
         await cursor.execute(query)
         return (await cursor.fetchone() or [None])[0]
@@ -70,7 +69,7 @@ def end_sessions(place: Place, but: psycopg.Connection | None = None) -> None:
     with place.connect() as superuser:
         superuser.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> ALL(%s || pg_backend_pid())",
+            " WHERE datname = current_database() AND pid <> ALL(%s::int[] || pg_backend_pid())",
             [spared],
         )
 
@@ -206,7 +205,7 @@ async def test_a_half_open_network_is_given_up_when_patience_ends(database: Plac
 async def test_a_connection_recovers_when_the_network_does(database: Place) -> None:
     async with half_open(database) as (proxy, ours):
 
-        async def operation() -> Any:  # noqa: ANN401
+        async def operation() -> object:
             try:
                 return await ask(ours, bound=SOON)
             finally:

@@ -593,7 +593,10 @@ def test_a_domain_in_full() -> None:
         twitter_url="https://x.com/acme",
         youtube_url="https://youtube.com/acme",
         logo_url="https://a.test/logo.png",
-        tech_stack={"technologies": {"WordPress": {"version": "6.8"}, "PHP": {"version": None}}},
+        tech_stack={
+            "cms": ["WordPress"],
+            "technologies": {"WordPress": {"version": "6.8"}, "PHP": {"version": None}},
+        },
         tenant_id=UUID(int=1),
     )
     listener = heard()
