@@ -358,7 +358,7 @@ def _inspect_page(session: Session, path: Path | None, url: str | None) -> None:
         body = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {path}", why=error.strerror or "") from None
-    session.report.page(extract_page(body, url))
+    session.report.page(extract_page(body, url if "://" in url else f"https://{url}"))
     _exit(session)
 
 
@@ -397,7 +397,10 @@ def reset(
     age = _duration("--older-than", older_than)
     narrowed = bool(domains or status or kind or expired or older_than)
     if not narrowed and not everything:
-        raise UsageError("no domain was named", hint="name one, or give --status, --kind or --all")
+        raise UsageError(
+            "no domain was named",
+            hint="name one, or give --status, --kind, --expired, --older-than or --all",
+        )
     if narrowed and everything:
         raise UsageError("--all stands alone", why="it was given together with a condition")
     from domainsched import commands
@@ -442,7 +445,7 @@ def watch(
 ) -> None:
     """Do what process does, every interval, until stopped.
 
-    A lost database is waited for. SIGTERM ends it with exit code 0, after what is in flight.
+    A database that is lost later on is waited for. SIGTERM ends it with exit code 0, after what is in flight.
     """
     session = _session(ctx, locals())
     patience = _duration("--timeout", give_up_after)

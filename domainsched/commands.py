@@ -14,9 +14,16 @@ from typing import Any
 from domainsched import batch, schema
 from domainsched.connect import opened, opened_table
 from domainsched.database import Database
-from domainsched.errors import DatabaseError, DomainschedError, ExitCode, Incomplete, NetworkDown
+from domainsched.errors import (
+    DatabaseError,
+    DomainschedError,
+    ExitCode,
+    Incomplete,
+    NetworkDown,
+    UsageError,
+)
 from domainsched.intake import Intake
-from domainsched.models import RunSummary, Upcoming
+from domainsched.models import Kind, RunSummary, Upcoming
 from domainsched.names import canonical
 from domainsched.report import Report
 from domainsched.schema import Table
@@ -25,6 +32,7 @@ from domainsched.store import Selection, Store
 from domainsched.wording import count, span
 from domainsched.worker import Stop
 
+_ABANDONING = timedelta(milliseconds=50)
 LISTED = 20
 """Domains that a list shows, unless --limit says otherwise."""
 
@@ -80,9 +88,18 @@ async def watch(
                 if until_idle and upcoming is not None and not upcoming.unfinished:
                     break
                 if end is not None and time.monotonic() > end:
-                    return ExitCode.FAILURE
+                    raise _still_busy(upcoming)
                 await stop.wait(_pause(settings.interval, upcoming, end))
     return ExitCode.INTERRUPTED if stop.signal == signal.SIGINT else ExitCode.OK
+
+
+def _still_busy(upcoming: Upcoming | None) -> DomainschedError:
+    if upcoming is None:
+        return DomainschedError("the time is up, and the database is still away")
+    why = f"{count(upcoming.unfinished, 'domain')} pending or processing, {upcoming.due:,} of them due"
+    return DomainschedError(
+        "the time is up", why=why, hint="give --timeout more, or a higher --limit"
+    )
 
 
 async def _tick(
@@ -121,7 +138,7 @@ async def _round(session: Session, database: Database, table: Table, stop: Stop)
 @contextmanager
 def _stopping(session: Session, stop: Stop, database: Database) -> Iterator[None]:
     """Finish on the first signal, within the grace time; leave on the second."""
-    task = asyncio.current_task()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def announce() -> None:
         grace = span(session.settings.grace)
@@ -129,8 +146,8 @@ def _stopping(session: Session, stop: Stop, database: Database) -> Iterator[None
 
     def leave() -> None:
         database.abandon()
-        if task is not None:
-            task.cancel()
+        if task is not None:  # not at once: psycopg would first ask a dead server to cancel
+            loop.call_later(_ABANDONING.total_seconds(), task.cancel)
 
     with stop.on_signals(announce, leave):
         try:
@@ -157,7 +174,14 @@ def selection(
     kind: list[str] | None,
     **more: Any,  # noqa: ANN401 - the other fields of a selection
 ) -> Selection:
-    """Say which rows are meant; names may be in any spelling."""
+    """Say which rows are meant; names may be in any spelling.
+
+    Raises:
+        UsageError: a kind that there is none of.
+    """
+    unknown = [word for word in kind or () if word not in set(Kind)]
+    if unknown:
+        raise UsageError(f"no such kind: {', '.join(unknown)}", why=f"there are {', '.join(Kind)}")
     names = tuple(dict.fromkeys(canonical(domain) for domain in domains or ()))
     return Selection(names, tuple(status or ()), tuple(kind or ()), **more)
 
@@ -176,8 +200,7 @@ async def inspect(
             alone = len(selection.names) == 1
             report.records(found, alone=alone, max_attempts=settings.max_attempts)
             if missing:
-                what = f"not in the table: {', '.join(missing)}"
-                raise DomainschedError(what, hint=f"domainsched add {missing[0]}")
+                raise _absent(missing)
         elif selection.is_empty and limit is None:
             report.glance(await store.glance(), settings.limit)
         else:
@@ -196,20 +219,30 @@ class Reset:
 
 
 async def reset(session: Session, how: Reset) -> None:
-    """Make rows pending again, after asking where that is called for."""
+    """Make rows pending again, after asking where that is called for.
+
+    Raises:
+        DomainschedError: a domain that was named is not there; the others are reset all the same.
+    """
     settings, report = session.settings, session.report
     async with opened_table(settings, session.environ, session.announce) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
+        _, missing = await store.named(how.selection.names)
         reach = await store.reach(how.selection)
         number = reach.free + (reach.leased if how.force else 0)
         skipped = 0 if how.force else reach.leased
-        if how.dry_run or not number:
-            report.reset(number, skipped, dry_run=how.dry_run)
-            return
-        if not how.yes and not how.selection.names:
-            _confirm_reset(report, how, number, skipped)
-        done = await store.reset(how.selection, force=how.force, clear_metadata=how.clear)
-    report.reset(done, skipped, dry_run=False)
+        if number and not how.dry_run:
+            if not how.yes and not how.selection.names:
+                _confirm_reset(report, how, number, skipped)
+            number = await store.reset(how.selection, force=how.force, clear_metadata=how.clear)
+    report.reset(number, skipped, dry_run=how.dry_run, by_name=bool(how.selection.names))
+    if missing:
+        raise _absent(missing)
+
+
+def _absent(names: list[str]) -> DomainschedError:
+    hint = f"domainsched add {names[0]}"
+    return DomainschedError(f"not in the table: {', '.join(names)}", hint=hint)
 
 
 def _confirm_reset(report: Report, how: Reset, number: int, skipped: int) -> None:
@@ -232,7 +265,7 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
     async with opened(settings, session.environ, session.announce) as place:
         found = await place.database.run(lambda: schema.find_table(place.database, place.name))
         wanted = schema.statements(found, place.name, settings.lease)
-        texts = [statement.as_string().strip() + ";" for statement in wanted]
+        texts = [f"{statement.as_string().strip()};" for statement in wanted]
         if dry_run or not wanted:
             report.initialised(place.name.table, texts, done=False)
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -17,6 +17,19 @@ from domainsched.errors import ConfigError
 
 Network = IPv4Network | IPv6Network
 Parser = Callable[[str], Any]
+
+DATABASE_VARIABLES = frozenset(
+    {
+        "DATABASE_URL",
+        "DATABASE_URL_FILE",
+        "SUPABASE_POOLER_HOST",
+        "SUPABASE_POOLER_PORT",
+        "SUPABASE_POOLER_USER",
+        "SUPABASE_DB_PASSWORD",
+        "SUPABASE_URL",
+    }
+)
+"""What says which database is meant; never a part of it from here and a part from there."""
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _LONGEST = timedelta(days=10000)
@@ -264,7 +277,16 @@ def environment(environ: Mapping[str, str], env_file: Path | None) -> dict[str, 
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read {path_}", why=str(reason)) from None
     present = {key: value for key, value in environ.items() if value}
-    return {**_dotenv(text, path_), **present}
+    outvoted = {key for group in _same_things() if group & present.keys() for key in group}
+    lower = {key: value for key, value in _dotenv(text, path_).items() if key not in outvoted}
+    return {**lower, **present}
+
+
+def _same_things() -> Iterator[frozenset[str]]:
+    """Group the variables that decide the same thing: one of them outvotes all of a lower layer."""
+    yield DATABASE_VARIABLES
+    for spec in Settings.__dataclass_fields__.values():
+        yield frozenset({spec.metadata["env"], *spec.metadata["aliases"]})
 
 
 def _dotenv(text: str, path: Path) -> dict[str, str]:

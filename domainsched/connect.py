@@ -64,7 +64,17 @@ async def opened_table(
 
 
 def database_url(settings: Settings, environ: Mapping[str, str]) -> dburl.DatabaseUrl | None:
-    """Find the database's URL: DATABASE_URL, DATABASE_URL_FILE, or the SUPABASE_* variables."""
+    """Find the database's URL: DATABASE_URL, DATABASE_URL_FILE, or the SUPABASE_* variables.
+
+    Raises:
+        ConfigError: two of them are set, or one that cannot be used.
+    """
+    if settings.database_url and settings.database_url_file:
+        raise ConfigError(
+            "both DATABASE_URL and DATABASE_URL_FILE are set",
+            why="they may mean two databases",
+            hint="unset one of them",
+        )
     if settings.database_url:
         return dburl.parse(settings.database_url)
     if settings.database_url_file:

@@ -213,7 +213,7 @@ class Upcoming:
     expired: int
     """Rows whose lease has run out."""
     waiting_since: datetime | None
-    """Since when the oldest due row could have been claimed."""
+    """Since when the oldest pending row could have been claimed."""
     next_due: datetime | None
     """When the next row falls due that is not due yet."""
     now: datetime

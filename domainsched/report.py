@@ -294,16 +294,19 @@ class Report:
         if added.added and not dry_run and not self.style.json:
             self.info("next: domainsched process --limit 10")
 
-    def reset(self, number: int, skipped: int, *, dry_run: bool) -> None:
-        """Say what `reset` did."""
+    def reset(self, number: int, skipped: int, *, dry_run: bool, by_name: bool) -> None:
+        """Say what `reset` did; that a domain was left alone needs a person if they named it."""
         record = {"reset": number, "skipped": skipped, "dry_run": dry_run}
         line = f"{'would reset' if dry_run else 'reset'} {count(number, 'domain')}"
         if not number:
             line = "no domain matches" if not skipped else "nothing was reset"
         self._done(record, line, dry_run=dry_run)
         if skipped:
-            left = count(skipped, "domain")
-            self.info(f"{left} being processed now: left alone (--force takes them too)")
+            left = f"{count(skipped, 'domain')} being processed now: left alone"
+            if by_name:
+                self.warning(left, "--force takes them too, and refuses their worker's result")
+            else:
+                self.info(f"{left} (--force takes them too)")
 
     def initialised(self, table: str, statements: Sequence[str], *, done: bool) -> None:
         """Say what `init` did, or show what it would do."""

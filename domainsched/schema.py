@@ -293,7 +293,7 @@ def statements(table: Table | None, name: TableName, lease: timedelta) -> list[s
     Rows that an older system left `processing` have no claim token; they get a lease from now, so
     that whoever still works on them can end, and are then reclaimed.
     """
-    return [*_transactional(table, name, lease), *_concurrent(table)]
+    return [*_transactional(table, name, lease), *_for_index(table)]
 
 
 def _transactional(table: Table | None, name: TableName, lease: timedelta) -> list[sql.Composed]:
@@ -306,7 +306,7 @@ def _transactional(table: Table | None, name: TableName, lease: timedelta) -> li
     return result
 
 
-def _concurrent(table: Table | None) -> list[sql.Composed]:
+def _for_index(table: Table | None) -> list[sql.Composed]:
     if table is None or table.has_index:
         return []
     return [*([_removal(table)] if table.has_broken_index else []), _index(table)]
@@ -359,24 +359,28 @@ async def _attempt(cursor: Cursor, statement: sql.Composed) -> None:
 
 async def _build_index(database: Database, name: TableName, table: Table) -> Table:
     """Build the index without locking the table, once nobody else is building it."""
-    current = await _once_unlocked(database, name, table)
-    for statement in _concurrent(current):
-        with contextlib.suppress(pg_errors.UniqueViolation, pg_errors.DuplicateTable):
-            await database.outside_transaction(statement)  # another may just have begun
-    return await find_table(database, name) or table
-
-
-async def _once_unlocked(database: Database, name: TableName, table: Table) -> Table:
-    """Wait for the lock that whoever builds an index holds: building next to them is a deadlock."""
     async with database.transaction(
         statement_timeout=INDEX_PATIENCE + LOCK_TIMEOUT, lock_timeout=INDEX_PATIENCE
     ) as cursor:
-        lock = sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE")
-        await cursor.execute(lock.format(table.identifier))
-        return await _find(cursor, name) or table
+        await cursor.execute(_lock(table))
+    if not (await _without_broken_index(database, name, table)).has_index:
+        with contextlib.suppress(pg_errors.UniqueViolation, pg_errors.DuplicateTable):
+            await database.outside_transaction(_index(table))  # another may just have begun
+    return await find_table(database, name) or table
+
+
+async def _without_broken_index(database: Database, name: TableName, table: Table) -> Table:
+    """Remove what a killed build left, under the lock: later it may be another's good one."""
+    async with database.transaction() as cursor:
+        await cursor.execute(_lock(table))
+        current = await _find(cursor, name) or table
+        if current.has_broken_index and not current.has_index:
+            await cursor.execute(_removal(table))
+        return current
 
 
 def _creation(name: TableName) -> sql.Composed:
+    """Fill in schema.sql, which stands for new tables only."""
     text = resources.files("domainsched").joinpath("schema.sql").read_text(encoding="utf-8")
     index = sql.Identifier(_index_of(name.table))
     return sql.SQL(text).format(table=name.identifier, index=index)
@@ -405,7 +409,12 @@ def _adoption(table: Table, lease: timedelta) -> sql.Composed:
 
 
 def _removal(table: Table) -> sql.Composed:
-    return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(_index_name(table))
+    return sql.SQL("DROP INDEX {}").format(_index_name(table))
+
+
+def _lock(table: Table) -> sql.Composed:
+    """Take the lock that whoever builds an index holds: building next to them is a deadlock."""
+    return sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE").format(table.identifier)
 
 
 def _index(table: Table) -> sql.Composed:

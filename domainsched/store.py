@@ -68,7 +68,7 @@ WHERE {condition}
 _UPCOMING = sql.SQL("""
 SELECT count(*), count(*) FILTER (WHERE due_at <= statement_timestamp()),
     count(*) FILTER (WHERE due_at <= statement_timestamp() AND status = 'processing'),
-    min(due_at) FILTER (WHERE due_at <= statement_timestamp()),
+    min(due_at) FILTER (WHERE due_at <= statement_timestamp() AND status = 'pending'),
     min(due_at) FILTER (WHERE due_at > statement_timestamp()), statement_timestamp()
 FROM {table} WHERE status IN ('pending', 'processing'){tenant}
 """)
@@ -333,6 +333,8 @@ class Store:
 
     async def named(self, names: Sequence[str]) -> tuple[list[Row], list[str]]:
         """Find the rows of canonical names, in any spelling; and say which names have none."""
+        if not names:
+            return [], []
         rows, _ = await self.rows(Selection(tuple(names)), limit=None)
         there = {canonical(row["domain"]) for row in rows}
         return rows, [name for name in names if name not in there]

@@ -64,7 +64,7 @@ class Visitor:
     def _visit(self, page: Page) -> dict[str, Any]:
         return {
             "run_id": self._run_id,
-            "fetched_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "fetched_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "url": page.url,
             "status": page.status,
             "redirects": list(page.redirects),

@@ -541,7 +541,7 @@ async def test_a_table_that_is_not_there_is_said_so(database: Place) -> None:
 async def test_only_a_table_serves(database: Place, statement: str) -> None:
     execute(database, statement)
     for attempt in (checked_in, init_in):
-        with pytest.raises(SchemaMismatch, match=r"public\.v is not a table"):
+        with pytest.raises(SchemaMismatch, match=r"public\.v is not a table$"):
             await attempt(database, TableName("v"))
 
 
