@@ -96,7 +96,8 @@ async def watch(
 def _still_busy(upcoming: Upcoming | None) -> DomainschedError:
     if upcoming is None:
         return DomainschedError("the time is up, and the database is still away")
-    why = f"{count(upcoming.unfinished, 'domain')} pending or processing, {upcoming.due:,} of them due"
+    left = count(upcoming.unfinished, "domain")
+    why = f"{left} pending or processing, {upcoming.due:,} of them due"
     return DomainschedError(
         "the time is up", why=why, hint="give --timeout more, or a higher --limit"
     )

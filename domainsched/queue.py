@@ -7,6 +7,7 @@ index serves every claim, and no reaper is needed. All times are the database's.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,8 @@ from domainsched.models import (
     Transition,
 )
 from domainsched.schema import Table
+
+logger = logging.getLogger(__name__)
 
 RESULT_COLUMNS = (
     "title",
@@ -65,6 +68,9 @@ erased by a poorer visit; only `domain_metadata` always holds the latest visit a
 # The empty value of a list, which says "looked, and found none" where there was nothing before.
 _EMPTY = {"email_addresses": "'{}'", "phone_numbers": "'{}'"}
 
+MOST_REFUSED = 10
+"""Rows that a run puts up with whose claim or end the table refuses; with more, it is the table."""
+
 CRASHED = (
     "its worker died, or was cut off from the database, before it could say how the visit ended"
 )
@@ -78,6 +84,7 @@ _CLAIM = sql.SQL("""
 WITH picked AS MATERIALIZED (
     SELECT id, status, due_at FROM {table}
     WHERE status IN ('pending', 'processing') AND due_at <= statement_timestamp(){tenant}
+        AND id <> ALL(%(refused)s::{id_type}[])
     ORDER BY due_at, id
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
@@ -90,15 +97,16 @@ WITH picked AS MATERIALIZED (
 UPDATE {table} AS d SET
     status = CASE WHEN c.reclaimed AND d.attempts >= %(max_attempts)s
                   THEN 'error' ELSE 'processing' END::{status_type},
-    attempts = CASE WHEN c.reclaimed THEN least(d.attempts + 1, %(max_attempts)s)
+    attempts = CASE WHEN c.reclaimed THEN least(coalesce(d.attempts, 0) + 1, %(max_attempts)s)
                     WHEN d.attempts >= %(max_attempts)s OR d.last_error_kind IS NULL THEN 1
-                    ELSE d.attempts + 1 END,
+                    ELSE coalesce(d.attempts, 0) + 1 END,
     last_error = CASE WHEN c.reclaimed THEN %(crashed)s::{error_type} ELSE d.last_error END,
-    last_error_kind = CASE WHEN c.reclaimed THEN 'crashed' ELSE d.last_error_kind END,
+    last_error_kind = CASE WHEN c.reclaimed THEN 'crashed'::{kind_type}
+                           ELSE d.last_error_kind END,
     due_at = CASE WHEN c.reclaimed AND d.attempts >= %(max_attempts)s
                   THEN statement_timestamp() ELSE statement_timestamp() + %(lease)s END,
     claim_token = %(token)s,
-    claimed_by = %(worker)s{also}
+    claimed_by = %(worker)s::{worker_type}{also}
 FROM chosen AS c
 WHERE d.id = c.id
 RETURNING d.id, d.domain, d.attempts, d.status::text, c.reclaimed
@@ -110,6 +118,13 @@ SELECT id, domain, attempts, status::text, coalesce(last_error_kind = 'crashed',
 FROM {table}
 WHERE status IN ('pending', 'processing') AND status = 'processing' AND claim_token = %(token)s
     AND due_at BETWEEN statement_timestamp() AND statement_timestamp() + %(lease)s
+""")
+
+_FIRST_DUE = sql.SQL("""
+SELECT id, domain FROM {table}
+WHERE status IN ('pending', 'processing') AND due_at <= statement_timestamp(){tenant}
+    AND id <> ALL(%(refused)s::{id_type}[])
+ORDER BY due_at, id LIMIT 1
 """)
 
 _EXTEND = sql.SQL("""
@@ -132,7 +147,8 @@ RETURNING d.id
 _SETTLE = sql.SQL("""
 UPDATE {table} AS d SET
     status = i.status, due_at = statement_timestamp() + i.delay,
-    last_error = i.last_error::{error_type}, last_error_kind = i.last_error_kind{assignments}
+    last_error = i.last_error::{error_type},
+    last_error_kind = i.last_error_kind::{kind_type}{assignments}
 FROM jsonb_to_recordset(%(rows)s) AS i(
     id {id_type}, token uuid, status {status_type}, delay interval,
     last_error text, last_error_kind text{definitions})
@@ -165,11 +181,15 @@ class Queue:
     def __init__(self, database: Database, table: Table, *, tenant: UUID | None = None) -> None:
         self._database = database
         self._tenant = tenant
+        self._refused: list[RowId] = []
+        self._unsettled = 0
         self._names = {
             "table": table.identifier,
-            "id_type": sql.SQL(table.columns["id"]),
-            "status_type": sql.SQL(table.columns["status"]),
-            "error_type": sql.SQL(table.columns["last_error"]),  # a cast cuts what is too long
+            "id_type": table.type_of("id"),
+            "status_type": table.type_of("status"),
+            "worker_type": table.type_of("claimed_by"),  # a cast cuts what is too long
+            "error_type": table.type_of("last_error"),
+            "kind_type": table.type_of("last_error_kind"),
             "tenant": sql.SQL("" if tenant is None else " AND tenant_id = %(tenant)s"),
         }
         also = [*table.stamp("updated_at"), *_on_exhausted(table)]
@@ -182,10 +202,10 @@ class Queue:
         """Take up to `limit` due rows, or one row alone whose lease ran out.
 
         `token` is made by the caller: after a lost connection it tells whether the claim was
-        committed, so the rows are neither lost for a lease nor taken twice.
+        committed, so the rows are neither lost for a lease nor taken twice. A row that the table
+        itself refuses to have claimed (a trigger of its owner's) is left out, and said so.
         """
         values = {
-            "limit": limit,
             "token": token,
             "worker": worker,
             "lease": lease,
@@ -193,7 +213,17 @@ class Queue:
             "tenant": self._tenant,
             "crashed": CRASHED,
         }
+        while True:
+            try:
+                rows = await self._claim_rows({**values, "limit": limit})
+            except Refused as error:
+                limit = await self._leave_out(error, limit)
+            else:
+                return _claimed(rows, token)
+
+    async def _claim_rows(self, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         unsure = False
+        values["refused"] = [str(row_id) for row_id in self._refused]
 
         async def operation() -> list[tuple[Any, ...]]:
             nonlocal unsure
@@ -206,7 +236,27 @@ class Queue:
                 await cursor.execute(self._claim, values)
                 return await cursor.fetchall()
 
-        return _claimed(await self._database.run(operation, patience=PATIENCE), token)
+        return await self._database.run(operation, patience=PATIENCE)
+
+    async def _leave_out(self, error: Refused, limit: int) -> int:
+        """After a refused claim: find the row it is about, by claiming one; say how many next."""
+        if limit > 1:
+            return 1
+        if len(self._refused) >= MOST_REFUSED:
+            raise error
+        values = {"refused": [str(row) for row in self._refused], "tenant": self._tenant}
+
+        async def operation() -> tuple[Any, ...] | None:
+            async with self._database.transaction() as cursor:
+                await cursor.execute(_FIRST_DUE.format(**self._names), values)
+                return await cursor.fetchone()
+
+        row = await self._database.run(operation, patience=PATIENCE)
+        if row is None:
+            raise error
+        self._refused.append(row[0])
+        logger.warning("the table refuses the claim of %s, left out: %s", row[1], error.why)
+        return 1
 
     async def extend(self, claims: Iterable[Claim], lease: timedelta) -> set[RowId]:
         """Give held claims a new lease from now; those not returned are held no more."""
@@ -227,7 +277,7 @@ class Queue:
 
         A row that is not returned had lost its lease: its result was dropped. A batch that the
         database refuses is repeated row by row, so that one poison row harms only itself: it ends
-        as `error`, kind `unstorable`.
+        as `error`, kind `unstorable`; if the table refuses even that, it is left to its lease.
         """
         released = [claim for claim, transition in endings if isinstance(transition, Release)]
         kept = await self.release(released) if released else set()
@@ -245,7 +295,14 @@ class Queue:
             return await self._settle_together([ending])
         except Refused as error:
             failure = Failed(Kind.UNSTORABLE, f"the database refused the result: {error.why}")
+        try:
             return await self._settle_together([(claim, Fail(failure))])
+        except Refused as error:
+            self._unsettled += 1
+            if self._unsettled > MOST_REFUSED:
+                raise
+            logger.warning("the table refuses the end of %s: %s", claim.domain, error.why)
+            return set()
 
     async def _settle_together(self, endings: Sequence[Ending]) -> set[RowId]:
         if not endings:
@@ -286,7 +343,7 @@ def _settle_statement(table: Table, names: dict[str, sql.Composable]) -> sql.Com
     definitions = [
         sql.SQL(", {} {}").format(
             sql.Identifier(column),
-            sql.SQL(table.columns[column]),
+            table.type_of(column),
         )
         for column in present
     ]
@@ -364,7 +421,7 @@ def _claimed(rows: Iterable[tuple[Any, ...]], token: UUID) -> Claimed:
     claims: list[Claim] = []
     exhausted: list[Claim] = []
     for row_id, domain, attempts, status, reclaimed in sorted(rows, key=itemgetter(0)):
-        claim = Claim(row_id, domain, attempts, token, reclaimed)
+        claim = Claim(row_id, domain or "", attempts, token, reclaimed)
         (claims if status == Status.PROCESSING else exhausted).append(claim)
     return Claimed(tuple(claims), tuple(exhausted))
 

@@ -61,12 +61,19 @@ _INDEX_TRIES = 10
 _LONGEST_NAME = 63
 """Bytes; PostgreSQL cuts longer names without a word."""
 
-# What the claim reckons with; a column of the same name for another purpose would not serve.
-_QUEUE_TYPES = {
-    "attempts": {"smallint", "integer", "bigint"},
-    "due_at": {"timestamp with time zone"},
-    "claim_token": {"uuid"},
+_TEXT = frozenset({"text", "character varying", "citext"})
+_WHOLE = frozenset({"smallint", "integer", "bigint"})
+_MOMENT = frozenset({"timestamp with time zone", "timestamp without time zone"})
+_TYPES_OF: Mapping[str, frozenset[str]] = {
+    "integer": _WHOLE,
+    "timestamptz": frozenset({"timestamp with time zone"}),
+    "uuid": frozenset({"uuid"}),
+    "text": _TEXT,
+    "text[]": frozenset({"text[]", "character varying[]"}),
+    "boolean": frozenset({"boolean"}),
+    "jsonb": frozenset({"jsonb", "json"}),
 }
+"""Which types of an existing column serve where `init` would add one of the type on the left."""
 
 # Storage options for a table we made: claims leave dead entries at the head of the index, which
 # autovacuum's proportional thresholds would let pile up. Not every engine knows them.
@@ -144,12 +151,16 @@ class Table:
             return sql.SQL("timezone('UTC', statement_timestamp())")
         return sql.SQL("statement_timestamp()")
 
+    def type_of(self, column: str) -> sql.SQL:
+        """Write a column's type, for casts."""
+        return sql.SQL(self.columns[column].replace("%", "%%"))
+
     def stamp(self, *columns: str) -> list[sql.Composable]:
         """Write `column = now` for those of `columns` that the table has."""
         return [
             sql.SQL("{} = {}").format(sql.Identifier(column), self.now(column))
             for column in columns
-            if column in self.columns
+            if _plain_type(self.columns.get(column, "")) in _MOMENT
         ]
 
 
@@ -209,6 +220,7 @@ async def _find(cursor: Cursor, name: TableName) -> Table | None:
     columns = await _columns(cursor, oid)
     _check_key_columns(f"{schema}.{table}", columns)
     _check_types(f"{schema}.{table}", columns)
+    await _check_identity(cursor, oid, f"{schema}.{table}")
     return Table(
         oid,
         schema,
@@ -223,10 +235,10 @@ async def _find(cursor: Cursor, name: TableName) -> Table | None:
 
 
 def _check_kind(name: str, kind: str) -> None:
-    if kind not in {"r", "p"}:
+    if kind != "r":
         raise SchemaMismatch(
-            f"{name} is not a table",
-            why="rows can only be claimed in a table, not in a view or another kind of relation",
+            f"{name} is not an ordinary table",
+            why="rows are claimed in a table, not in a view, a partitioned table or the like",
             hint="point DOMAINSCHED_TABLE at the table itself",
         )
 
@@ -242,22 +254,48 @@ def _check_key_columns(name: str, columns: Mapping[str, str]) -> None:
 
 
 def _check_types(name: str, columns: Mapping[str, str]) -> None:
+    """Refuse a table whose columns of our names are for something else: no statement would hold."""
     odd = [
         f"{column} {columns[column]}"
-        for column, types in _QUEUE_TYPES.items()
-        if column in columns and re.sub(r"\(\d+\)", "", columns[column]) not in types
+        for column, definition in ADDED_COLUMNS.items()
+        if column in columns
+        and _plain_type(columns[column]) not in _TYPES_OF[definition.split()[0]]
     ]
     if odd:
         raise SchemaMismatch(
             f"table {name} has columns of its own where domainsched needs others",
             why=", ".join(odd),
-            hint="rename them, and then: domainsched init",
+            hint="rename them, or drop what restricts them, and then: domainsched init",
+        )
+
+
+def _plain_type(written: str) -> str:
+    return re.sub(r"\(\d+\)", "", written)
+
+
+async def _check_identity(cursor: Cursor, oid: int, name: str) -> None:
+    row = await _one(
+        cursor,
+        "SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+        " AND a.attname = 'id' AND a.attnotnull AND i.indkey[0] = a.attnum"
+        " WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indnkeyatts = 1"
+        " AND i.indpred IS NULL",
+        [oid],
+    )
+    if row is None:
+        raise SchemaMismatch(
+            f"the rows of table {name} cannot be told apart",
+            why="its column id is neither a primary key, nor unique and NOT NULL",
+            hint=f"ALTER TABLE {name} ADD PRIMARY KEY (id);",
         )
 
 
 async def _columns(cursor: Cursor, oid: int) -> dict[str, str]:
     await cursor.execute(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+        "SELECT attname, format_type(atttypid, atttypmod)"
+        " || CASE WHEN attgenerated <> '' THEN ' (generated)'"
+        "         WHEN attname = 'due_at' AND NOT attnotnull THEN ' (may be null)' ELSE '' END"
+        " FROM pg_attribute"
         " WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         [oid],
     )

@@ -5,6 +5,7 @@ import gc
 import gzip
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -504,6 +505,12 @@ async def test_each_redirect_status_is_followed(sites: Sites, status: int) -> No
         ("https://a.test:8443/", "a redirect to another port: https://a.test:8443/"),
         ("http:///path", "a redirect to no host name: http:///path"),
         ("https://.a.test/", "a redirect to no host name: https://.a.test/"),
+        ("https://./", "a redirect to no host name: https://./"),
+        ("https://.be/", "a redirect to no host name: https://.be/"),
+        ("https://1..2/", "a redirect to no host name: https://1..2/"),
+        ("http://xn--/", "a redirect to no host name: http://xn--/"),
+        ("http://a.xn--/", "a redirect to no host name: http://a.xn--/"),
+        ("http://xn--zzzzzzzzz.test/", "a redirect to no host name: http://xn--zzzzzzzzz.test/"),
         ("http://256.1.1.1/", "a redirect to what is no URL: http://256.1.1.1/"),
         ("http://[::1/", "a redirect to what is no URL: http://[::1/"),
         ("http://a.test/\x0b\x1b[31m", "a redirect to what is no URL: http://a.test/ [31m"),
@@ -521,6 +528,14 @@ async def test_a_redirect_to_no_web_page_is_bad(sites: Sites, location: str, det
     if location.isprintable():  # others never get past the parser of the header
         sites.add("bad-redirect.test", behaviour=redirect(location))
         assert await fail(sites, "bad-redirect.test") == Failed(Kind.BAD_REDIRECT, detail)
+
+
+async def test_a_name_that_browsers_take_and_idna_2008_does_not_is_visited(sites: Sites) -> None:
+    sites.add("heart.test", behaviour=redirect("https://xn--i-7iq.test/"))
+    sites.add("xn--i-7iq.test")
+    found = await fetch(sites, "heart.test")
+    assert found.url == "https://xn--i-7iq.test/"
+    assert len(sites.received_by("xn--i-7iq.test")) == 1
 
 
 async def test_a_circle_of_redirects_is_seen(sites: Sites) -> None:
@@ -552,11 +567,28 @@ async def test_a_failure_after_a_redirect_says_where(sites: Sites) -> None:
     assert "redirected to https://broken.test/: connection refused" in failed.detail
 
 
-@given(st.one_of(st.text(), st.from_regex(r"(https?:)?//[^/]{0,20}(/.*)?")))
-@settings(max_examples=300, deadline=None)
-def test_any_location_leads_to_a_web_page_or_is_refused(location: str) -> None:
-    raw_location = location.encode("utf-8", "surrogatepass")
-    response = httpx.Response(302, headers=[(b"Location", raw_location)])
+HOSTS = st.one_of(
+    st.text(max_size=20),
+    st.from_regex(r"[a-f0-9.:]{0,12}", fullmatch=True),
+    st.from_regex(r"\[[a-f0-9.:%]{0,12}\]", fullmatch=True),
+    st.from_regex(r"([a-z.]{0,3}xn--[a-z0-9-]{0,12}\.?){1,2}", fullmatch=True),
+)
+LOCATIONS = st.one_of(
+    st.binary(max_size=40),
+    st.text().map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.builds(
+        lambda scheme, host, rest: f"{scheme}//{host}{rest}".encode("utf-8", "surrogatepass"),
+        st.sampled_from(["", "http:", "https:", "HTTPS:", "ftp:"]),
+        HOSTS,
+        st.sampled_from(["", "/", ":443/", ":", ":-1/", "/a?b#c", "/%zz", "\\"]),
+    ),
+)
+
+
+@given(LOCATIONS)
+@settings(max_examples=500, deadline=None)
+def test_any_location_leads_to_a_web_page_or_is_refused(location: bytes) -> None:
+    response = httpx.Response(302, headers=[(b"Location", location)])
     target = lead(httpx.URL("https://example.test/a"), response)
     if isinstance(target, Failed):
         assert target.kind is Kind.BAD_REDIRECT
@@ -564,9 +596,17 @@ def test_any_location_leads_to_a_web_page_or_is_refused(location: str) -> None:
     elif target is not None:
         assert target.scheme in {"http", "https"}
         assert target.port in {None, 80, 443}
-        assert target.raw_host
+        assert_tls_can_ask_for(target.raw_host.decode("ascii").rstrip("."))
         assert not target.userinfo
         assert not target.fragment
+
+
+def assert_tls_can_ask_for(host: str) -> None:
+    """Raises ValueError otherwise."""
+    assert host
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(
+        ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=host
+    )
 
 
 def lead(url: httpx.URL, response: httpx.Response) -> httpx.URL | Failed | None:
@@ -596,6 +636,20 @@ async def test_a_chunked_page_is_read(sites: Sites) -> None:
     body = b"3\r\n<p>\r\n5\r\nHello\r\n0\r\n\r\n"
     sites.add("chunked.test", behaviour=raw(answer(200, fields, body)))
     assert (await fetch(sites, "chunked.test")).body == b"<p>Hello"
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+async def test_a_page_that_ends_with_its_connection_is_read(sites: Sites, coding: str) -> None:
+    """Python's TLS hangs up without close_notify, as many servers do."""
+    body = b"<title>Endless</title>"
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: {coding}\r\n\r\n"
+    data = gzip.compress(body) if coding == "gzip" else body
+    sites.add(f"endless-{coding}.test", behaviour=raw(head.encode() + data))
+    found = await fetch(sites, f"endless-{coding}.test")
+    assert (found.url, found.body) == (f"https://endless-{coding}.test/", body)
+    assert found.notes == ()
+    assert found.tls is not None
+    assert found.tls["version"] == "TLSv1.3"
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -852,7 +906,19 @@ def test_a_site_that_asks_to_wait_is_heard(
     assert low <= failed.retry_after.total_seconds() <= high
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5", "1.5", "²", "Mon, 99 Foo 2026 00:00:00 GMT"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "-5",
+        "1.5",
+        "²",
+        "Mon, 99 Foo 2026 00:00:00 GMT",
+        "Sun, 06 Nov 99999999999999999999 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 +99999999999999999999",
+    ],
+)
 def test_a_wait_that_cannot_be_read_is_none(text: str) -> None:
     assert judge(429, {"retry-after": text}, b"") == Failed(Kind.RATE_LIMITED, "HTTP 429")
     assert judge(503, {"retry-after": text}, b"") == Failed(Kind.HTTP_5XX, "HTTP 503")
@@ -965,11 +1031,28 @@ async def test_a_page_without_a_type_is_recognised(sites: Sites) -> None:
 # --- anything at all ------------------------------------------------------------------------------
 
 
+WAITS = st.one_of(
+    st.text(max_size=20),
+    st.builds(
+        "{}, {} {} {} {} {}".format,
+        st.sampled_from(["Sun", "", "Sunday"]),
+        st.sampled_from(["06", "99", "06-Nov-94", "9" * 20]),
+        st.sampled_from(["Nov", "Foo", ""]),
+        st.sampled_from(["1994", "0", "9999", "-1", "9" * 20, "9" * 5000]),
+        st.sampled_from(["08:49:37", "25:61:61", "8.4", f"{'9' * 20}:0", ":"]),
+        st.sampled_from(["GMT", "", "+9999", "-0000", "+" + "9" * 20]),
+    ),
+)
+
+
 @given(
     status=st.integers(100, 999),
-    headers=st.dictionaries(
-        st.sampled_from(["content-type", "retry-after", "server", "x-iinfo", "cf-mitigated"]),
-        st.text(max_size=40),
+    headers=st.fixed_dictionaries(
+        {},
+        optional={
+            "retry-after": WAITS,
+            **dict.fromkeys(["content-type", "server", "x-iinfo", "cf-mitigated"], st.text()),
+        },
     ),
     body=st.binary(max_size=200),
 )
@@ -1028,6 +1111,53 @@ def test_no_bytes_from_a_server_raise(sites: Sites) -> None:
         def check(response: bytes) -> None:
             sites.add("www.any.test", behaviour=raw(response), https=Port.REFUSED)
             outcome = runner.run(fetcher.visit("www.any.test"))
+            assert isinstance(outcome, Page | Failed)
+
+        check()
+
+
+ODD = st.binary(max_size=20)
+STATUS_LINES = st.one_of(
+    st.builds(
+        lambda version, status, reason: b"%b %d%b" % (version, status, reason),
+        st.sampled_from([b"HTTP/1.1", b"HTTP/1.0"]),
+        st.sampled_from([200, 200, 204, 301, 302, 308, 304, 404, 429, 503, 999]),
+        st.sampled_from([b" OK", b"", b" \xff\xfe"]),
+    ),
+    ODD,
+)
+HEADS = st.builds(
+    lambda start, fields: b"\r\n".join([start, *(b"%b: %b" % each for each in fields), b"", b""]),
+    STATUS_LINES,
+    st.lists(
+        st.one_of(
+            st.tuples(st.just(b"Location"), LOCATIONS),
+            st.tuples(st.just(b"Retry-After"), st.one_of(ODD, WAITS.map(str.encode))),
+            st.tuples(
+                st.just(b"Content-Type"),
+                st.one_of(ODD, st.sampled_from([b"text/html", b"text/html; charset=\xff", b"/"])),
+            ),
+            st.tuples(
+                st.just(b"Content-Encoding"),
+                st.one_of(ODD, st.sampled_from([b"gzip", b"deflate", b"identity", b"gzip, gzip"])),
+            ),
+            st.tuples(st.sampled_from([b"Set-Cookie", b"Server", b"X-Odd", b""]), ODD),
+        ),
+        max_size=5,
+    ),
+)
+
+
+def test_no_head_from_a_server_raises(sites: Sites) -> None:
+    sites.add("www.head.test")
+    with asyncio.Runner() as runner:
+        fetcher = Fetcher(limits(sites))
+
+        @given(HEADS, st.one_of(st.binary(max_size=100), st.just(gzip.compress(b"<p>Hello"))))
+        @settings(max_examples=60, deadline=None)
+        def check(head: bytes, body: bytes) -> None:
+            sites.add("www.head.test", behaviour=raw(head + body))
+            outcome = runner.run(fetcher.visit("www.head.test"))
             assert isinstance(outcome, Page | Failed)
 
         check()

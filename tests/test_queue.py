@@ -37,7 +37,7 @@ from tables import (
 from domainsched.database import Database
 from domainsched.errors import DatabaseError
 from domainsched.models import Claim, Complete, Fail, Failed, Kind, Release, Retry, Transition
-from domainsched.queue import CRASHED, Claimed, Queue
+from domainsched.queue import CRASHED, MOST_REFUSED, Claimed, Queue
 from domainsched.schema import Table
 from domainsched.store import Selection, Store
 
@@ -626,13 +626,37 @@ async def test_a_reason_too_long_for_its_column_is_cut(database: Place) -> None:
         assert bench.row()["last_error"] == CRASHED[:20]
 
 
+async def test_an_end_that_the_table_refuses_is_left_to_its_lease(database: Place) -> None:
+    async with benched(database) as bench:
+        good, bad = await bench.claimed("good.test"), await bench.claimed("bad.test")
+        bench.execute(
+            "ALTER TABLE domains ADD CHECK (domain <> 'bad.test' OR status = 'processing')"
+        )
+        kept = await bench.queue.settle([(good, Complete(PAGE)), (bad, Complete(PAGE))])
+        assert kept == {good.id}
+        assert bench.row("bad.test")["status"] == "processing"
+
+
 async def test_a_table_that_refuses_everything_is_said_so(database: Place) -> None:
     async with benched(database) as bench:
         claim = await bench.claimed()
         bench.execute("ALTER TABLE domains ADD CHECK (status IN ('pending', 'processing'))")
+        for _ in range(MOST_REFUSED):
+            assert await bench.queue.settle([(claim, Complete(PAGE))]) == set()
         with pytest.raises(DatabaseError, match="PostgreSQL refused a statement") as caught:
             await bench.queue.settle([(claim, Complete(PAGE))])
     assert "violates check constraint" in caught.value.why
+
+
+async def test_a_row_whose_claim_the_table_refuses_does_not_stop_the_queue(
+    database: Place,
+) -> None:
+    async with benched(database) as bench:
+        bench.add("bad.test")
+        bench.add("good.test")
+        bench.execute("ALTER TABLE domains ADD CHECK (domain <> 'bad.test' OR status = 'pending')")
+        claimed = await bench.claim(5)
+        assert [claim.domain for claim in claimed.claims] == ["good.test"]
 
 
 # --- commits whose fate is unknown ------------------------------------------------------------

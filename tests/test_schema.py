@@ -457,10 +457,15 @@ async def test_an_invalid_index_left_by_a_killed_build_is_replaced(database: Pla
     assert query(database, "SELECT indisvalid FROM pg_index WHERE NOT indisvalid") == []
 
 
-async def test_an_index_that_another_is_building_is_waited_for(database: Place) -> None:
+async def test_an_index_that_another_is_building_is_waited_for(
+    database: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than for other locks, since a large one takes its time."""
+    monkeypatch.setattr(schema, "PATIENCE", timedelta(seconds=0.1))
+    longer = f"{WAITING.format('LOCK TABLE')} AND now() - query_start > interval '3.2 seconds'"
     async with building(database) as (builder, writer):
         waiting = asyncio.create_task(init_in(database))
-        await until(database, WAITING.format("LOCK TABLE"))
+        await until(database, longer)
         (built,) = query(database, "SELECT 'domains_due_idx'::regclass::oid::int")
         await writer.rollback()
         await builder
@@ -536,12 +541,13 @@ async def test_a_table_that_is_not_there_is_said_so(database: Place) -> None:
         "CREATE VIEW v AS SELECT 1 AS id",
         "CREATE MATERIALIZED VIEW v AS SELECT 1 AS id",
         "CREATE SEQUENCE v",
+        "CREATE TABLE v (id int PRIMARY KEY) PARTITION BY RANGE (id)",
     ],
 )
 async def test_only_a_table_serves(database: Place, statement: str) -> None:
     execute(database, statement)
     for attempt in (checked_in, init_in):
-        with pytest.raises(SchemaMismatch, match=r"public\.v is not a table$"):
+        with pytest.raises(SchemaMismatch, match=r"public\.v is not an ordinary table$"):
             await attempt(database, TableName("v"))
 
 
@@ -558,19 +564,40 @@ async def test_columns_of_the_same_name_for_another_purpose_are_not_used(databas
     execute(
         database,
         "CREATE TABLE domains (id int PRIMARY KEY, domain text, status text,"
-        " due_at date, attempts bigint, claim_token text)",
+        " due_at date, attempts bigint, claim_token text, email_addresses integer,"
+        " title text GENERATED ALWAYS AS (domain) STORED)",
     )
     for attempt in (checked_in, init_in):
         with pytest.raises(SchemaMismatch, match="columns of its own") as caught:
             await attempt(database)
-        assert caught.value.why == "due_at date, claim_token text"
+        assert caught.value.why == (
+            "due_at date (may be null), claim_token text, title text (generated),"
+            " email_addresses integer"
+        )
+
+
+async def test_a_due_time_that_may_be_null_would_hide_rows_for_ever(database: Place) -> None:
+    execute(
+        database,
+        "CREATE TABLE domains (id int PRIMARY KEY, domain text, status text, due_at timestamptz)",
+    )
+    with pytest.raises(SchemaMismatch) as caught:
+        await init_in(database)
+    assert caught.value.why == "due_at timestamp with time zone (may be null)"
+
+
+async def test_rows_must_be_told_apart(database: Place) -> None:
+    execute(database, "CREATE TABLE domains (id bigint, domain text, status text)")
+    with pytest.raises(SchemaMismatch, match="cannot be told apart") as caught:
+        await init_in(database)
+    assert caught.value.hint == "ALTER TABLE public.domains ADD PRIMARY KEY (id);"
 
 
 async def test_times_and_numbers_of_another_precision_serve(database: Place) -> None:
     execute(
         database,
         "CREATE TABLE domains (id int PRIMARY KEY, domain varchar(90), status char(12),"
-        " due_at timestamptz(3) DEFAULT now(), attempts smallint DEFAULT 0,"
+        " due_at timestamptz(3) NOT NULL DEFAULT now(), attempts smallint DEFAULT 0,"
         " updated_at timestamp(3))",
     )
     table = await init_in(database)
