@@ -12,7 +12,9 @@ from domainsched.models import Kind
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PORTS = frozenset({None, 80, 443})
-_HOST = re.compile(r"(?=.{1,253}\.?$)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?|[0-9a-f:.]+")
+_NAME = re.compile(r"(?=.{1,253}\.?$)([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+_IPV6 = re.compile(r"[0-9a-f]*:[0-9a-f:.]*")
+_ACE_PREFIX = "xn--"
 _MAX_SHOWN = 100
 
 
@@ -52,9 +54,26 @@ def _objection(target: httpx.URL) -> str | None:
         return "another protocol"
     if target.port not in _PORTS:
         return "another port"
-    if not _HOST.fullmatch(target.raw_host.decode("ascii")):
+    if not _is_host(target.raw_host.decode("ascii")):
         return "no host name"
     return None
+
+
+def _is_host(host: str) -> bool:
+    if _NAME.fullmatch(host):
+        return all(map(_is_label, host.split(".")))
+    return _IPV6.fullmatch(host) is not None
+
+
+def _is_label(label: str) -> bool:
+    """Whether an A-label encodes anything; as to what, browsers are laxer than IDNA 2008."""
+    if not label.startswith(_ACE_PREFIX):
+        return True
+    encoded = label.removeprefix(_ACE_PREFIX)
+    try:
+        return bool(encoded.encode("ascii").decode("punycode"))
+    except UnicodeError:
+        return False
 
 
 def check_trail(trail: Sequence[httpx.URL], target: httpx.URL, max_redirects: int) -> None:

@@ -143,7 +143,7 @@ def _retry_after(text: str) -> timedelta | None:
         return min(timedelta(seconds=seconds), _MAX_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year of twenty digits overflows
         return None
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
     return min(max(date - datetime.now(UTC), timedelta()), _MAX_RETRY_AFTER)

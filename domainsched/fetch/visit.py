@@ -101,15 +101,17 @@ class Fetcher:
     )
     async def _ask(self, url: httpx.URL) -> Page | httpx.URL:
         """Ask for one URL; the answer is a page or another URL."""
-        request = httpx.Request("GET", url, headers=self._headers())
+        request = httpx.Request("GET", url, headers=self._headers(url))
         with head_errors():
             response = await self._transport.handle_async_request(request)
         async with aclosing(response):
             target = redirect_target(url, response)
             return target or await self._page(url, response)
 
-    def _headers(self) -> Mapping[str, str]:
+    def _headers(self, url: httpx.URL) -> Mapping[str, str]:
         return {
+            # httpx would add it, but raises for names that are not of IDNA 2008.
+            "Host": url.netloc.decode("ascii"),
             "User-Agent": self._settings.user_agent,
             "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1",
             "Accept-Encoding": "gzip",
@@ -118,6 +120,7 @@ class Fetcher:
 
     async def _page(self, url: httpx.URL, response: httpx.Response) -> Page:
         headers = _joined(response.headers)
+        tls = _tls_facts(response)  # a body may end the session, which then tells nothing more
         body = await self._body(response, headers)
         if failed := judge(response.status_code, headers, body.data):
             raise VisitError(failed, conclusive=True)
@@ -129,7 +132,7 @@ class Fetcher:
             elapsed=timedelta(),
             ip_address=response.extensions["peer_address"],
             truncated=body.truncated,
-            tls=_tls_facts(response),
+            tls=tls,
         )
 
     async def _body(self, response: httpx.Response, headers: Mapping[str, str]) -> Body:
@@ -149,7 +152,8 @@ class _Try:
 
     @property
     def label(self) -> str:
-        return f"{self.url.scheme} www" if self.url.host.startswith("www.") else self.url.scheme
+        is_www = self.url.raw_host.startswith(b"www.")
+        return f"{self.url.scheme} www" if is_www else self.url.scheme
 
 
 def _front_doors(name: str) -> Iterator[httpx.URL]:
@@ -161,7 +165,7 @@ def _front_doors(name: str) -> Iterator[httpx.URL]:
 
 def _is_pointless(url: httpx.URL, tries: Sequence[_Try]) -> bool:
     """A host that did not resolve for https will not for http."""
-    return any(each.url.host == url.host and _is_dns(each) for each in tries)
+    return any(each.url.raw_host == url.raw_host and _is_dns(each) for each in tries)
 
 
 def _is_dns(each: _Try) -> bool:
