@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from domainsched.cli import main
+
+def main() -> None:
+    """Load the command line and run it; Ctrl-C ends it silently even while it is still loading."""
+    try:
+        from domainsched.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
 
 if __name__ == "__main__":
     main()

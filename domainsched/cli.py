@@ -8,24 +8,26 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Coroutine, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from typer.core import TyperGroup
 
 from domainsched import __version__
-from domainsched.config import Settings, about, duration, environment
+from domainsched.config import Settings, about, contents, duration, environment, shown, utf8
 from domainsched.errors import (
     DomainschedError,
     ExitCode,
     UsageError,
 )
-from domainsched.report import Report, Style
+from domainsched.report import Report, Style, written
 from domainsched.session import Session
 
 EXIT_CODES = """\b
@@ -122,15 +124,19 @@ OfStatus = Annotated[
 OfKind = Annotated[
     list[str] | None, typer.Option("--kind", metavar="KIND", help="Domains that failed like this.")
 ]
+_MAX_ROWS = 999_999_999
 Rows = Annotated[
     int | None,
-    typer.Option("--limit", "-n", metavar="N", min=1, help="List at most N.  [default: 20]"),
+    typer.Option(
+        "--limit", "-n", metavar="N", min=1, max=_MAX_ROWS, help="List at most N.  [default: 20]"
+    ),
 ]
 Check = Annotated[
     bool, typer.Option("--check", help="Check database, table and rights: the smoke test.")
 ]
+_MAX_PAGE_BYTES = 10 * 1024 * 1024
 Html = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Show what a visit would store of this page.")
+    str | None, typer.Option(metavar="FILE", help="Show what a visit would store of this page.")
 ]
 Url = Annotated[
     str | None, typer.Option(metavar="URL", help="Where the page of --html comes from.")
@@ -192,15 +198,45 @@ def _session(ctx: typer.Context, parameters: Mapping[str, Any]) -> Session:
     color = not (parameters["no_color"] or os.environ.get("NO_COLOR"))
     report = Report(Style(json=parameters["json"], verbosity=verbosity, color=color))
     ctx.find_root().obj = _Speaker(report)
-    level = logging.DEBUG if verbosity > 1 else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    _log_to(report, logging.DEBUG if verbosity > 1 else logging.WARNING)
+    _refuse_bytes(parameters)
     environ = environment(os.environ, parameters["env_file"])
     flags = {
         name: "true" if value is True else value
         for name, value in parameters.items()
         if name in Settings.__dataclass_fields__ and value is not False
     }
-    return Session(Settings.load(flags, environ), environ, report)
+    settings = Settings.load(flags, environ)
+    if verbosity > 1:
+        from domainsched.connect import secrets  # it loads psycopg
+
+        report.secrets = secrets(settings, environ)
+    return Session(settings, environ, report)
+
+
+class _ToReport(logging.Handler):
+    """Has the report write what libraries log: it may hold what a site or server said."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._report.trace(self.format(record))
+
+
+def _log_to(report: Report, level: int) -> None:
+    form = "%(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=level, format=form, handlers=[_ToReport(report)])
+
+
+def _refuse_bytes(parameters: Mapping[str, Any]) -> None:
+    """Refuse what no database can be asked for; domains and settings are checked where read."""
+    for name in ("status", "kind"):
+        try:
+            utf8("".join(parameters.get(name) or ()))
+        except ValueError as error:
+            raise UsageError(f"--{name}: unusable value", why=str(error)) from None
 
 
 @app.callback(
@@ -347,19 +383,37 @@ def inspect(
     _run(session, commands.inspect(session, selection, rows, check=check))
 
 
-def _inspect_page(session: Session, path: Path | None, url: str | None) -> None:
+def _inspect_page(session: Session, path: str | None, url: str | None) -> None:
     if not url:
         raise UsageError("--html needs --url", why="links on the page are relative to it")
     if path is None:
         raise UsageError("--url needs --html", why="it says where that page comes from")
+    base = _base(url)
+    try:
+        body = contents(Path(path), _MAX_PAGE_BYTES)
+    except OSError as error:
+        raise UsageError(f"cannot read {shown(path)}", why=error.strerror or "") from None
     from domainsched.extract import extract_page
 
-    try:
-        body = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}", why=error.strerror or "") from None
-    session.report.page(extract_page(body, url if "://" in url else f"https://{url}"))
+    session.report.page(extract_page(body, base))
     _exit(session)
+
+
+def _base(url: str) -> str:
+    """Read the URL of a page; a bare name is an https one.
+
+    Raises:
+        UsageError: it is no http or https URL with a host.
+    """
+    full = url if "://" in url else f"https://{url}"
+    try:
+        parts = urlsplit(full)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        usable = False
+    if not usable or not full.isprintable() or any(map(str.isspace, full)):
+        raise UsageError("--url is not an http or https URL with a host")
+    return full
 
 
 @app.command(
@@ -445,7 +499,8 @@ def watch(
 ) -> None:
     """Do what process does, every interval, until stopped.
 
-    A database that is lost later on is waited for. SIGTERM ends it with exit code 0, after what is in flight.
+    A database that is lost later on is waited for. SIGTERM ends it with exit code 0, after what is
+    in flight.
     """
     session = _session(ctx, locals())
     patience = _duration("--timeout", give_up_after)
@@ -507,9 +562,20 @@ def main() -> None:
     _use_utf8()
     try:
         app(prog_name="domainsched")
-    except Exception:
-        sys.stderr.write("error: unexpected; this is a bug, please report it with what follows\n")
-        raise
+    except Exception as error:  # noqa: BLE001 - the last place where it can be told
+        raise SystemExit(_told(error)) from None
+
+
+def _told(error: Exception) -> int:
+    """Tell what no command expects: a bug, or help that could not be written."""
+    report = Report(Style())
+    loss = written(sys.stdout, "") if sys.stdout and isinstance(error, OSError) else None
+    if loss is not None:
+        report.error(DomainschedError("cannot write the answer", why=loss.strerror or str(loss)))
+    else:
+        report.trace("error: unexpected; this is a bug, please report it with what follows")
+        report.trace("".join(traceback.format_exception(error)))
+    return ExitCode.FAILURE
 
 
 def _use_utf8() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
-from domainsched import __version__
+from domainsched import __version__, dburl
 from domainsched.errors import ConfigError
 
 Network = IPv4Network | IPv6Network
@@ -30,6 +32,18 @@ DATABASE_VARIABLES = frozenset(
     }
 )
 """What says which database is meant; never a part of it from here and a part from there."""
+
+_PLACES = ("DOMAINSCHED_HOME", "DOMAINSCHED_PG_BIN")
+"""Variables that the embedded database reads itself."""
+_MAY_HOLD_CREDENTIALS = frozenset({"DATABASE_URL", "DOMAINSCHED_USER_AGENT"})
+"""One is for them; in the other the address of a web page may stand beside one of e-mail."""
+# a path that begins as one is none of these; Path() makes one slash of two
+_CREDENTIALS = re.compile(
+    r"(?!/(?!/)|\.{1,2}/|~)(?:[^:]*:.*@|.*\b(?:password|passwd|pwd)\s*=)",
+    re.IGNORECASE | re.DOTALL,
+)
+_MAX_FILE_BYTES = 64 * 1024
+_MAX_SHOWN = 200
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _LONGEST = timedelta(days=10000)
@@ -95,7 +109,14 @@ def networks(text: str) -> tuple[Network, ...]:
 
 def texts(text: str) -> tuple[str, ...]:
     """Read texts separated by commas."""
-    return tuple(_parts(text))
+    return tuple(_parts(utf8(text)))
+
+
+def utf8(text: str) -> str:
+    """Read text, which bytes that are not UTF-8 are not (they come as surrogates)."""
+    if re.search("[\ud800-\udfff]", text):
+        raise ValueError("it is not UTF-8 text")
+    return text
 
 
 def uuid(text: str) -> UUID:
@@ -149,7 +170,7 @@ class Settings:
         "DATABASE_URL_FILE", str, "", "a file that holds DATABASE_URL, and nothing else"
     )
     table: str = _setting(
-        "DOMAINSCHED_TABLE", str, "domains", "the table of domains, or schema.table"
+        "DOMAINSCHED_TABLE", utf8, "domains", "the table of domains, or schema.table"
     )
     tenant: UUID | None = _setting(
         "DOMAINSCHED_TENANT", uuid, "", "see and touch only this tenant's domains"
@@ -264,22 +285,55 @@ def about(name: str) -> str:
 
 def environment(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
     """Lay `environ` over the .env file: the one named, or ./.env if it is there."""
-    named = env_file or (Path(path) if (path := environ.get("DOMAINSCHED_ENV_FILE")) else None)
-    path_ = named or Path(".env")
-    try:
-        text = path_.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        if named is None and isinstance(error, FileNotFoundError | IsADirectoryError):
-            return dict(environ)  # a directory .env is a virtual environment
-        if isinstance(error, FileNotFoundError):
-            hint = "correct --env-file or DOMAINSCHED_ENV_FILE"
-            raise ConfigError(f"there is no file {path_}", hint=hint) from None
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read {path_}", why=str(reason)) from None
     present = {key: value for key, value in environ.items() if value}
     outvoted = {key for group in _same_things() if group & present.keys() for key in group}
-    lower = {key: value for key, value in _dotenv(text, path_).items() if key not in outvoted}
-    return {**lower, **present}
+    file = _env_file(environ, env_file)
+    lower = {key: value for key, value in file.items() if key not in outvoted}
+    merged = {**lower, **present}
+    for name in _PLACES:
+        _refuse_misplaced(name, merged.get(name, ""))
+    for name in DATABASE_VARIABLES - {"DATABASE_URL_FILE"}:
+        _refuse_bytes(name, merged.get(name, ""))
+    return merged
+
+
+def _env_file(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+    variable = environ.get("DOMAINSCHED_ENV_FILE")
+    named = env_file or (Path(variable) if variable else None)
+    path = named or Path(".env")
+    _refuse_misplaced("--env-file" if env_file else "DOMAINSCHED_ENV_FILE", str(path))
+    try:
+        text = contents(path, _MAX_FILE_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        if named is None and isinstance(error, FileNotFoundError | IsADirectoryError):
+            return {}  # a directory .env is a virtual environment
+        if isinstance(error, FileNotFoundError):
+            hint = "correct --env-file or DOMAINSCHED_ENV_FILE"
+            raise ConfigError(f"there is no file {path}", hint=hint) from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read {path}", why=str(reason)) from None
+    return _dotenv(text, path)
+
+
+def contents(path: Path, limit_bytes: int = _MAX_FILE_BYTES) -> bytes:
+    """Read a whole regular file (or /dev/null, which stands for an empty one).
+
+    Raises:
+        OSError: it cannot be read, is something else, or is larger than `limit_bytes`.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        is_devnull = os.path.samestat(status, Path(os.devnull).stat())
+        if not stat.S_ISREG(status.st_mode) and not is_devnull:
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {limit_bytes // 1024:,} KB")
+    return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # else a fifo waits for somebody to write
 
 
 def _same_things() -> Iterator[frozenset[str]]:
@@ -295,7 +349,7 @@ def _dotenv(text: str, path: Path) -> dict[str, str]:
     Comments begin a line; a value may stand in quotes; nothing is expanded.
     """
     values = {}
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(re.split(r"\r\n?|\n", text), 1):
         content = re.sub(r"^export\s+", "", line.strip())
         if not content or content.startswith("#"):
             continue
@@ -305,6 +359,8 @@ def _dotenv(text: str, path: Path) -> dict[str, str]:
                 f"{path}: line {number} is not KEY=value",  # the line itself may hold a secret
                 hint="comment it out with # or correct it",
             )
+        if "\0" in value:
+            raise ConfigError(f"{path}: line {number} holds a NUL character")
         values[key] = _unquoted(value.strip())
     return values
 
@@ -329,7 +385,34 @@ def _value(
 
 
 def _parsed(source: str, parse: Parser, text: str) -> object:
+    _refuse_misplaced(source, text)
     try:
         return parse(text)
     except ValueError as error:
-        raise ConfigError(f"{source}: unusable value {text!r}", why=str(error)) from None
+        raise ConfigError(f"{source}: unusable value {shown(text)!r}", why=str(error)) from None
+
+
+def shown(text: str) -> str:
+    """Make a value fit for a message: what stands where a password may stand is taken out."""
+    colon, at = text.find(":"), text.rfind("@")
+    masked = f"{text[: colon + 1]}***{text[at:]}" if 0 <= colon < at else text
+    return dburl.redact(masked, ())[:_MAX_SHOWN]
+
+
+def _refuse_misplaced(source: str, text: str) -> None:
+    """Refuse a database's URL where it does not belong, without a word of it; and NUL."""
+    if source not in _MAY_HOLD_CREDENTIALS and _CREDENTIALS.match(text):
+        raise ConfigError(
+            f"{source} looks like a database's URL",
+            why="its value is not shown, since it may hold a password",
+            hint="a database's URL belongs into DATABASE_URL",
+        )
+    if "\0" in text:
+        raise ConfigError(f"{source} holds a NUL character")
+
+
+def _refuse_bytes(source: str, text: str) -> None:
+    try:
+        utf8(text)
+    except ValueError as error:
+        raise ConfigError(f"{source} cannot be used", why=str(error)) from None

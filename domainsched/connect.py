@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domainsched import dburl, embedded
-from domainsched.config import Settings
+from domainsched.config import Settings, contents
 from domainsched.database import Database
 from domainsched.errors import ConfigError
 from domainsched.schema import Table, TableName, init, usable_table
@@ -82,9 +82,18 @@ def database_url(settings: Settings, environ: Mapping[str, str]) -> dburl.Databa
     return dburl.from_supabase(environ)
 
 
+def secrets(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """List the passwords that no message may hold; no message quotes a URL that is unusable."""
+    try:
+        url = database_url(settings, environ)
+    except ConfigError:
+        return ()
+    return url.secrets if url else ()
+
+
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return contents(path).decode("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(

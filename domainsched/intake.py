@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Self, TextIO
 
+from domainsched.config import shown
 from domainsched.errors import DomainschedError, UsageError
-from domainsched.names import RejectedLine, SourcedName, read_lines, read_names
+from domainsched.names import MAX_LINE, RejectedLine, SourcedName, read_lines, read_names
 
 SHOWN = 20
 """Invalid lines that an error lists; the rest is counted."""
@@ -117,14 +118,21 @@ def _entries(
     try:
         file = Path(source).open(encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115 - the stack closes it
     except OSError as error:
-        raise UsageError(f"cannot read {source}", why=error.strerror or "") from None
+        raise UsageError(f"cannot read {shown(source)}", why=error.strerror or "") from None
     return read_lines(_lines(stack.enter_context(file), source), source)
 
 
 def _lines(stream: TextIO, source: str) -> Iterator[str]:
-    """Go through the lines; a read error on the way becomes one of ours."""
+    """Go through the lines; a read error on the way becomes one of ours.
+
+    Of a line longer than MAX_LINE only so much is given that it is seen to be too long.
+    """
     try:
-        yield from stream
+        while line := stream.readline(MAX_LINE + 1):
+            end = line
+            while len(end) > MAX_LINE and not end.endswith("\n"):
+                end = stream.readline(MAX_LINE + 1)
+            yield line
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"cannot read {source}", why=reason or "") from None
+        raise UsageError(f"cannot read {shown(source)}", why=reason or "") from None

@@ -23,6 +23,8 @@ _MAX_HOST = 1024
 """Characters looked at; UTS #46 drops some, so a host may be longer than its name."""
 _MAX_URL = 4096
 """Characters looked at: enough for any host, and a line of gigabytes costs no more."""
+MAX_LINE = 65_536
+"""Characters; what is longer is no line of names, and need not be read whole."""
 _MAX_SHOWN = 80
 
 _INVISIBLE = (
@@ -96,7 +98,11 @@ def read_lines(lines: Iterable[str], source: str) -> Iterator[SourcedName | Reje
     Lazy: of a million lines one at a time is held.
     """
     for number, line in enumerate(lines, start=1):
-        if line.lstrip(_INVISIBLE)[:1] not in {"", "#"}:
+        beginning = line.lstrip(_INVISIBLE)[:1]
+        if len(line) > MAX_LINE and beginning != "#":  # its `@` may be missing: nothing is shown
+            reason = f"longer than {MAX_LINE:,} characters"
+            yield RejectedLine(f"{source}:{number}", "…", reason)
+        elif beginning not in {"", "#"}:
             yield _read(line, f"{source}:{number}")
 
 
@@ -245,6 +251,8 @@ def _idna_reason(message: str) -> str:
 def _bad_character(character: str) -> str:
     if character == "_":
         return "an underscore, which host names cannot have"
+    if "\ud800" <= character <= "\udfff":
+        return "bytes that are not UTF-8"
     if character.isspace():
         return "white space inside"
     code_point = f"U+{ord(character):04X}"

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from domainsched.dburl import redact
 from domainsched.errors import DomainschedError, UsageError
 from domainsched.models import Added, Check, Claim, Glance, RunSummary, Settled, Status
 from domainsched.wording import (
@@ -37,6 +38,7 @@ from domainsched.wording import (
     public,
     record,
     settled_record,
+    site,
     stamp,
     summary_line,
     summary_record,
@@ -80,6 +82,8 @@ class Report:
         self._progress: Progress | None = None
         self.loss: OSError | None = None
         """Why part of the answer could not be written."""
+        self.secrets: tuple[str, ...] = ()
+        """What is taken out of everything said on stderr."""
 
     @property
     def is_table(self) -> bool:
@@ -99,7 +103,7 @@ class Report:
 
     def answer(self, text: str) -> None:
         """Write a line to stdout; should that fail, go on: the work matters more than its words."""
-        loss = _written(self._out, f"{text}\n")
+        loss = written(self._out, f"{text}\n")
         self.loss = self.loss or loss
 
     def document(self, value: object) -> None:
@@ -120,25 +124,31 @@ class Report:
     def error(self, error: DomainschedError) -> None:
         """Say what happened, why, and what to do next; with --json as one line."""
         if self.style.json:
-            body = {"type": "error", "code": int(error.exit_code), "message": error.what}
-            extra = {"why": error.why or None, "hint": error.hint or None}
-            _written(self._err, json_text({**body, **extra}) + "\n")
+            texts = {"message": error.what, "why": error.why, "hint": error.hint}
+            safe = {name: redact(text, self.secrets) or None for name, text in texts.items()}
+            body = {"type": "error", "code": int(error.exit_code), **safe}
+            written(self._err, json_text(body) + "\n")
             return
         self._say(f"error: {error.what}", "red")
         for line in error.why.splitlines():
             self._say(f"  {line}")
         self._hint(error.hint)
         if self.style.verbosity >= _FOR_DEVELOPERS:
-            _written(self._err, "".join(traceback.format_exception(error)))
+            self.trace("".join(traceback.format_exception(error)))
+
+    def trace(self, text: str) -> None:
+        """Write lines for developers, as harmless as all else: others' words stand in them."""
+        for line in redact(text.rstrip("\n"), self.secrets).split("\n"):
+            written(self._err, f"{printable(line)}\n")
 
     def _hint(self, hint: str) -> None:
         if hint:
             self._say(f"hint: {hint}", "cyan")
 
     def _say(self, text: str, color: str = "") -> None:
-        line = printable(text)
+        line = printable(redact(text, self.secrets))
         if self._progress is None and not (color and self._is_colorful):
-            _written(self._err, f"{line}\n")
+            written(self._err, f"{line}\n")
             return
         self._console.print(
             line, style=color, soft_wrap=True, markup=False, highlight=False, emoji=False
@@ -195,7 +205,7 @@ class Report:
     def begun(self, claim: Claim) -> None:
         """Note that a visit begins."""
         if self.style.verbosity > 0:
-            self._say(f"begin     {claim.domain}  attempt {claim.attempt}")
+            self._say(f"begin     {site(claim.domain)}  attempt {claim.attempt}")
 
     def settled(self, settled: Settled, max_attempts: int) -> None:
         """Say how one domain's attempt ended."""
@@ -206,18 +216,19 @@ class Report:
         attempt = f"attempt {settled.claim.attempt} of {max_attempts}"
         if not settled.kept:
             self.warning(
-                f"lost the lease on {settled.claim.domain}; this result was dropped",
+                f"lost the lease on {site(settled.claim.domain)}; this result was dropped",
                 "somebody reset it, or this run was cut off for longer than --lease",
             )
         elif (word != "completed" and self._talks) or self.style.verbosity > 0:
-            line = f"{word:<9} {settled.claim.domain}  {attempt}  {detail}".rstrip()
+            line = f"{word:<9} {site(settled.claim.domain)}  {attempt}  {detail}".rstrip()
             self._say(line, COLORS[word])
 
     def advanced(self, settled: Settled) -> None:
         """Move the bar on by one domain."""
         if self._progress is not None:
             bar = self._progress.task_ids[0]
-            self._progress.update(bar, advance=1, description=printable(settled.claim.domain))
+            description = printable(site(settled.claim.domain))
+            self._progress.update(bar, advance=1, description=description)
 
     def summary(self, summary: RunSummary, due: int, next_due: datetime | None) -> None:
         """Say what a run did, and what there is left to do."""
@@ -267,7 +278,7 @@ class Report:
             self.document(public(row))
             return
         width = max(40, shutil.get_terminal_size().columns) if self._out.isatty() else None
-        self.answer(printable(row["domain"]))
+        self.answer(printable(site(row["domain"])))
         for name, value in record(row, max_attempts):
             for line in wrapped(name, printable(value), width):
                 self.answer(line)
@@ -338,7 +349,7 @@ class Report:
             raise UsageError("--yes is required when stdin is not a terminal", why=statement)
         for line in statement.splitlines():
             self._say(line)
-        _written(self._err, question)
+        written(self._err, question)
         answer = _read_line()
         if not answer.endswith("\n"):
             self._say("")
@@ -348,7 +359,7 @@ class Report:
     def preview(self, rows: Sequence[Row], due: int, max_attempts: int) -> None:
         """Show which domains a run would claim."""
         if self.style.json:
-            self.document({"would_claim": [row["domain"] for row in rows], "due": due})
+            self.document({"would_claim": [site(row["domain"]) for row in rows], "due": due})
         elif self.is_table:
             self.answer(f"would claim {len(rows):,} of {due:,} due, oldest first")
             for row in rows:
@@ -412,7 +423,7 @@ def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
-def _written(stream: TextIO, text: str) -> OSError | None:
+def written(stream: TextIO, text: str) -> OSError | None:
     """Write at once; what cannot be written is dropped, and so is what is still to come."""
     try:
         stream.write(text)

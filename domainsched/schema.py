@@ -19,7 +19,7 @@ import psycopg
 from psycopg import errors as pg_errors
 from psycopg import sql
 
-from domainsched.database import LOCK_TIMEOUT, PATIENCE, Cursor, Database
+from domainsched.database import PATIENCE, Cursor, Database
 from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
 
 ADDED_COLUMNS: Mapping[str, str] = {
@@ -360,6 +360,8 @@ async def init(database: Database, name: TableName, lease: timedelta) -> Table:
     for _ in range(_INDEX_TRIES):
         if table.has_index:
             return table
+        clear = partial(_without_broken_index, database, name, table)
+        table = await database.run(clear, patience=INDEX_PATIENCE)
         build = partial(_build_index, database, name, table)
         table = await database.run(build, patience=PATIENCE)
     raise DatabaseError(
@@ -396,19 +398,19 @@ async def _attempt(cursor: Cursor, statement: sql.Composed) -> None:
 
 
 async def _build_index(database: Database, name: TableName, table: Table) -> Table:
-    """Build the index without locking the table, once nobody else is building it."""
-    async with database.transaction(
-        statement_timeout=INDEX_PATIENCE + LOCK_TIMEOUT, lock_timeout=INDEX_PATIENCE
-    ) as cursor:
-        await cursor.execute(_lock(table))
-    if not (await _without_broken_index(database, name, table)).has_index:
+    """Build the index without locking the table."""
+    if not table.has_index:
         with contextlib.suppress(pg_errors.UniqueViolation, pg_errors.DuplicateTable):
             await database.outside_transaction(_index(table))  # another may just have begun
     return await find_table(database, name) or table
 
 
 async def _without_broken_index(database: Database, name: TableName, table: Table) -> Table:
-    """Remove what a killed build left, under the lock: later it may be another's good one."""
+    """Remove what a killed build left, once nobody is building.
+
+    Raises LockNotAvailable if somebody is: to wait for their lock would hold up them, too, who
+    wait for all older snapshots to end, and so kill them as one side of a deadlock.
+    """
     async with database.transaction() as cursor:
         await cursor.execute(_lock(table))
         current = await _find(cursor, name) or table
@@ -451,8 +453,9 @@ def _removal(table: Table) -> sql.Composed:
 
 
 def _lock(table: Table) -> sql.Composed:
-    """Take the lock that whoever builds an index holds: building next to them is a deadlock."""
-    return sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE").format(table.identifier)
+    """Take the lock that whoever builds an index holds."""
+    lock = sql.SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE NOWAIT")
+    return lock.format(table.identifier)
 
 
 def _index(table: Table) -> sql.Composed:

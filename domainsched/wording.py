@@ -29,12 +29,18 @@ _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"
 _HARMFUL = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff{_BIDI}]")
 _BEYOND_JSON = re.compile(f"[\x7f-\x9f\u2028\u2029\ud800-\udfff{_BIDI}]")
 """What JSON lets stand as it is, and a terminal may obey."""
+_USERINFO = re.compile(r"^(\s*(?:[a-z][a-z0-9+.-]*:)?//|)[^/?#]*@", re.IGNORECASE)
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 def printable(text: object) -> str:
     """Make text from the web safe for a terminal: one line, no control codes, no bidi overrides."""
     return _HARMFUL.sub("", _SPACES.sub(" ", str(text)))
+
+
+def site(domain: object) -> str:
+    """Write a stored domain; older programs stored URLs, in which a password may stand."""
+    return _USERINFO.sub(r"\1***@", str(domain))
 
 
 def json_text(value: object) -> str:
@@ -112,7 +118,7 @@ def settled_record(settled: Settled) -> dict[str, object]:
     """Write an attempt's end as JSON has it."""
     record: dict[str, object] = {
         "type": "domain",
-        "domain": settled.claim.domain,
+        "domain": site(settled.claim.domain),
         "outcome": ending(settled)[0],
         "attempt": settled.claim.attempt,
         "elapsed_ms": round(settled.elapsed.total_seconds() * 1000),
@@ -226,13 +232,14 @@ def _advice(glance: Glance, limit: int) -> str:
 
 def public(row: Row) -> dict[str, object]:
     """Leave out the fence of a claim: it is nobody's business but its worker's."""
-    return {key: value for key, value in row.items() if key != "claim_token"}
+    shown = {key: value for key, value in row.items() if key != "claim_token"}
+    return {**shown, "domain": site(row["domain"])}
 
 
 def plain(row: Row) -> tuple[object, ...]:
     """Write a row for a pipe: whole values."""
     return (
-        row["domain"],
+        site(row["domain"]),
         row["status"],
         row["attempts"],
         stamp(row.get("updated_at")),
@@ -243,7 +250,7 @@ def plain(row: Row) -> tuple[object, ...]:
 
 def due_plain(row: Row, max_attempts: int) -> tuple[object, ...]:
     """Write a row that a run would claim for a pipe; no attempt: it ends as `crashed`."""
-    return (row["domain"], next_attempt(row, max_attempts) or "", stamp(row["due_at"]))
+    return (site(row["domain"]), next_attempt(row, max_attempts) or "", stamp(row["due_at"]))
 
 
 def due_line(row: Row, max_attempts: int) -> str:
@@ -251,7 +258,7 @@ def due_line(row: Row, max_attempts: int) -> str:
     attempt = next_attempt(row, max_attempts)
     then = f"attempt {attempt} of {max_attempts}" if attempt else "ends as error: crashed"
     waiting = f"waiting {ago(row['due_at']).removesuffix(' ago')}"
-    return f"  {printable(row['domain'])}  {then}  {waiting}"
+    return f"  {printable(site(row['domain']))}  {then}  {waiting}"
 
 
 def next_attempt(row: Row, max_attempts: int) -> int | None:
@@ -267,14 +274,14 @@ def next_attempt(row: Row, max_attempts: int) -> int | None:
 def listed(row: Row) -> dict[str, object]:
     """Write a row of a list as JSON has it."""
     kept = ("domain", "status", "attempts", "due_at", "updated_at", "last_error_kind", "last_error")
-    return {name: row.get(name) for name in (*kept, "title")}
+    return {name: row.get(name) for name in (*kept, "title")} | {"domain": site(row["domain"])}
 
 
 def table(rows: Sequence[Row], columns: int) -> Iterable[str]:
     """Lay out by hand for a terminal of so many `columns`: none of ours may vanish."""
     cells = [
         (
-            printable(row["domain"]),
+            printable(site(row["domain"])),
             _fit(printable(row["status"]), 10),
             f"{row['attempts']:>5}",
             ago(row.get("updated_at")),

@@ -264,13 +264,41 @@ def test_the_version_is_one_line(bare: Surroundings, flag: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--nonsense",), ("nonsense",), ("add", "--nonsense"), ("inspect", "--limit", "0")],
+    [
+        ("--nonsense",),
+        ("nonsense",),
+        ("add", "--nonsense"),
+        ("inspect", "--limit", "0"),
+        ("inspect", "--limit", "9" * 20),
+    ],
 )
 def test_an_unknown_word_is_a_usage_error(bare: Surroundings, arguments: tuple[str, ...]) -> None:
     ended = bare.run(*arguments)
     assert (ended.code, ended.out) == (2, "")
     assert "Error: " in ended.err
     assert "Traceback" not in ended.err
+
+
+INTERRUPTED_WHILE_LOADING = """
+import os, runpy, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("domainsched", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_loading_ends_it_silently(bare: Surroundings) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_LOADING],
+        env=bare.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 LOADED = """
@@ -314,7 +342,10 @@ def test_start_up_loads_no_heavy_library(bare: Surroundings, arguments: str) -> 
 
 MISTAKES = {
     "add": "error: no domain was named\nhint: domainsched add example.com, or --file PATH\n",
-    "reset": ("error: no domain was named\nhint: name one, or give --status, --kind or --all\n"),
+    "reset": (
+        "error: no domain was named\n"
+        "hint: name one, or give --status, --kind, --expired, --older-than or --all\n"
+    ),
     "reset --all a.test": ("error: --all stands alone\n  it was given together with a condition\n"),
     "reset --older-than soon": (
         "error: --older-than: unusable value 'soon'\n"
@@ -414,6 +445,59 @@ def test_a_database_that_is_down_is_told_without_its_password(tmp_path: Path) ->
     )
     verbose = Surroundings(tmp_path, {"DATABASE_URL": url}).run("inspect", "-vv", "--json")
     assert PASSWORD not in verbose.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("add", "--file", f"postgresql://u:{PASSWORD}@db/x"),
+        ("add", "--file", f"u:{PASSWORD}@db/x"),
+        ("inspect", "--html", f"postgresql://u:{PASSWORD}@db/x", "--url", "a.test"),
+        ("process", "--limit", f"postgresql://u:{PASSWORD}@db/x"),
+        ("process", "--tenant", f"postgresql://u:{PASSWORD}@db/x"),
+        ("inspect", "--env-file", f"postgresql://u:{PASSWORD}@db/x"),
+        ("reset", "--older-than", f"postgresql://u:{PASSWORD}@db/x"),
+        ("reset", "--kind", f"postgresql://u:{PASSWORD}@db/x"),
+    ],
+)
+def test_a_url_in_the_wrong_place_is_told_without_its_password(
+    bare: Surroundings, arguments: tuple[str, ...]
+) -> None:
+    for how in ("-vv", "--json"):
+        ended = bare.run(*arguments, how)
+        assert (ended.code, ended.out) == (2, "")
+        assert "error" in ended.err
+        assert PASSWORD not in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "--status", "\udcff"),
+        ("inspect", "--kind", "\udcff"),
+        ("inspect", "a\udcff.test"),
+        ("inspect", "--tenant", "\udcff"),
+        ("inspect", "--html", "p", "--url", "http://a\udcff.test/"),
+        ("reset", "--status", "\udcff", "--yes"),
+        ("add", "a\udcff.test"),
+        ("add", "--file", "\udcff"),
+        ("\udcff",),
+    ],
+)
+def test_arguments_that_are_not_utf8_are_refused(
+    bare: Surroundings, arguments: tuple[str, ...]
+) -> None:
+    ended = bare.run(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert "error: " in ended.err.lower()
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL_FILE", "DOMAINSCHED_HOME", "DOMAINSCHED_TABLE"])
+def test_a_nul_in_a_setting_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".env").write_text(f"A=b\n{name}=a\0b\n")
+    ended = Surroundings(tmp_path).run("inspect")
+    assert ended == Ended(2, "", "error: .env: line 2 holds a NUL character\n")
 
 
 def test_an_unreadable_database_url_file_is_told(tmp_path: Path) -> None:
@@ -594,6 +678,8 @@ class Answers:
     piped: str
     remark: str = ""
     """What it says to a person on stderr."""
+    warning: str = ""
+    """What it says to anybody on stderr."""
 
 
 ANSWERS = {
@@ -627,7 +713,8 @@ ANSWERS = {
     "reset b.test": Answers(
         "nothing was reset\n",
         "",
-        "1 domain being processed now: left alone (--force takes them too)\n",
+        warning="warning: 1 domain being processed now: left alone\n"
+        "hint: --force takes them too, and refuses their worker's result\n",
     ),
     "reset --kind tls --yes": Answers("no domain matches\n", ""),
     "reset --status error --dry-run": Answers("would reset 1 domain\n", "would reset 1 domain\n"),
@@ -647,11 +734,12 @@ def test_a_person_and_a_pipe_each_get_their_answer(
 ) -> None:
     answers = ANSWERS[arguments]
     piped = queue.run(*arguments.split())
-    assert (piped.code, masked(piped.out), piped.err) == (0, answers.piped, "")
+    assert (piped.code, masked(piped.out), piped.err) == (0, answers.piped, answers.warning)
     with table.connect() as connection:
         connection.execute(ROWS)
     shown = in_terminal(queue, *arguments.split())
-    assert (shown.code, masked(shown.out), shown.err) == (0, answers.shown, answers.remark)
+    said = answers.warning + answers.remark
+    assert (shown.code, masked(shown.out), shown.err) == (0, answers.shown, said)
 
 
 def test_a_domain_that_is_not_there_is_a_failure(queue: Surroundings) -> None:
@@ -892,6 +980,13 @@ def test_an_answer_that_cannot_be_written_is_told(queue: Surroundings) -> None:
     assert queue.run("inspect", wrapper=redirected(">&- 2>&-")) == Ended(0, "", "")
 
 
+@pytest.mark.parametrize("arguments", ["--help", "--version", "process --help"])
+def test_help_that_cannot_be_written_is_told(bare: Surroundings, arguments: str) -> None:
+    assert bare.run(*arguments.split(), wrapper=redirected("> /dev/full")) == Ended(
+        1, "", "error: cannot write the answer\n  No space left on device\n"
+    )
+
+
 def test_what_is_written_is_utf8_whatever_the_locale(queue: Surroundings, table: Database) -> None:
     title = "Музей — 例え"
     with table.connect() as connection:
@@ -923,3 +1018,29 @@ def test_a_page_is_inspected_without_a_database(bare: Surroundings) -> None:
     assert "\x1b" not in ended.out
     (columns,) = bare.run(*arguments, "--json").records
     assert columns["favicon_url"] == "https://a.test/favicon.ico"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["//", "javascript:alert(1)", "ftp://a.test/", "http://[", "http://", "https:///x",
+     "http://a.test:port/", "http://a.test/\n", "http://a b.test/", "http://a.test/\x1b[2J"],
+)  # fmt: skip
+def test_a_page_comes_from_an_http_url_with_a_host(bare: Surroundings, url: str) -> None:
+    (bare.directory / "page.html").write_text("<title>Hello</title>")
+    assert bare.run("inspect", "--html", "page.html", "--url", url) == Ended(
+        2, "", "error: --url is not an http or https URL with a host\n"
+    )
+
+
+def test_a_page_is_a_regular_file_of_bounded_size(bare: Surroundings) -> None:
+    os.mkfifo(bare.directory / "fifo")
+    with (bare.directory / "large").open("wb") as large:
+        large.truncate(10 * 1024 * 1024 + 1)
+    for path, why in (
+        ("fifo", "it is not a regular file"),
+        ("/dev/zero", "it is not a regular file"),
+        ("large", "it is larger than 10,240 KB"),
+        (".", "Is a directory"),
+    ):
+        ended = bare.run("inspect", "--html", path, "--url", "a.test")
+        assert ended == Ended(2, "", f"error: cannot read {path}\n  {why}\n")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from programs import Surroundings
 
 from domainsched.config import Settings, duration, environment, minutes, user_agent, whole
-from domainsched.connect import database_url
+from domainsched.connect import database_url, secrets
 from domainsched.errors import ConfigError, ExitCode
 
 FIELDS = Settings.__dataclass_fields__
@@ -328,7 +328,7 @@ def test_no_secret_shows_in_repr() -> None:
     assert "sesame" not in str(settings)
 
 
-def test_a_url_file_is_read_and_gives_way_to_the_url(tmp_path: Path) -> None:
+def test_a_url_file_is_read_and_stands_alone(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("postgresql://filed:sesame@db.test/x\n")
     environ = {"DATABASE_URL_FILE": str(path)}
@@ -336,9 +336,8 @@ def test_a_url_file_is_read_and_gives_way_to_the_url(tmp_path: Path) -> None:
     assert read is not None
     assert (read.keywords["user"], read.keywords["password"]) == ("filed", "sesame")
     environ["DATABASE_URL"] = "postgresql://given@db.test/x"
-    given_url = database_url(Settings.load({}, environ), environ)
-    assert given_url is not None
-    assert given_url.keywords["user"] == "given"
+    with pytest.raises(ConfigError, match="both DATABASE_URL and DATABASE_URL_FILE are set"):
+        database_url(Settings.load({}, environ), environ)
 
 
 @pytest.mark.parametrize("content", [None, b"", "sch\u00fcssel".encode("latin-1"), b"sesame\nopen"])
@@ -354,6 +353,97 @@ def test_an_unusable_url_file_is_told_without_its_content(
     with pytest.raises(ConfigError) as caught:
         database_url(Settings.load({}, environ), environ)
     assert "sesame" not in caught.value.what + caught.value.why + caught.value.hint
+
+
+MISPLACED = (
+    "postgresql://u:sesame@db.test/x",
+    "postgresql:/u:sesame@db.test/x",
+    "//u:sesame@db.test/x",
+    "u:ses,ame@db.test/sesame",
+    "host=db.test password=sesame",
+)
+ELSEWHERE = (
+    "DATABASE_URL_FILE",
+    "DEFAULT_TENANT_ID",
+    "DOMAINSCHED_ALLOW_NETWORK",
+    "DOMAINSCHED_CONNECT_TO",
+    "DOMAINSCHED_ENV_FILE",
+    "DOMAINSCHED_HOME",
+    "DOMAINSCHED_INTERVAL",
+    "DOMAINSCHED_LIMIT",
+    "DOMAINSCHED_PG_BIN",
+    "DOMAINSCHED_TABLE",
+    "DOMAINSCHED_TENANT",
+    "DOMAIN_SCHEDULER_BATCH_SIZE",
+)
+
+
+@pytest.mark.parametrize("text", MISPLACED)
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_database_url_in_another_variable_is_never_shown(name: str, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.load({}, environment({name: text}, None))
+    error = caught.value
+    assert error.what == f"{name} looks like a database's URL"
+    assert "ses" not in error.what + error.why + error.hint
+
+
+@pytest.mark.parametrize("path", ["/run/a:b@c", "./a:b@c", "../a:b@c", "~/a:b@c", "C:file"])
+def test_a_path_may_hold_colons_and_at_signs(path: str) -> None:
+    environ = environment({"DATABASE_URL_FILE": path, "DOMAINSCHED_HOME": path}, None)
+    assert Settings.load({}, environ).database_url_file == path
+
+
+def test_a_user_agent_may_hold_addresses_and_hides_what_may_be_a_password() -> None:
+    fine = "bot/1 (+https://a.test/; bot@a.test)"
+    assert Settings.load({}, {"DOMAINSCHED_USER_AGENT": fine}).user_agent == fine
+    with pytest.raises(ConfigError) as caught:
+        Settings.load({}, {"DOMAINSCHED_USER_AGENT": "\u00fc://u:sesame@a.test"})
+    assert "sesame" not in caught.value.what
+
+
+@pytest.mark.parametrize(
+    "name", ["DOMAINSCHED_TABLE", "DOMAINSCHED_CONNECT_TO", "SUPABASE_DB_PASSWORD", "DATABASE_URL"]
+)
+def test_a_variable_that_is_not_utf8_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Settings.load({}, environment({name: "a\udcff"}, None))
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL_FILE", "DOMAINSCHED_HOME", "DOMAINSCHED_TABLE"])
+def test_nul_is_refused_by_the_variables_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} holds a NUL character"):
+        Settings.load({}, environment({name: "a\0b"}, None))
+
+
+def test_settings_and_secrets_are_regular_files_of_bounded_size(tmp_path: Path) -> None:
+    fifo, large = tmp_path / "fifo", tmp_path / "large"
+    os.mkfifo(fifo)
+    large.write_bytes(b"#" * (64 * 1024 + 1))
+    for path, why in (
+        (fifo, "it is not a regular file"),
+        (Path("/dev/zero"), "it is not a regular file"),
+        (large, "it is larger than 64 KB"),
+    ):
+        environ = {"DATABASE_URL_FILE": str(path)}
+        with pytest.raises(ConfigError) as caught:
+            environment({}, path)
+        assert (caught.value.what, caught.value.why) == (f"cannot read {path}", why)
+        with pytest.raises(ConfigError) as caught:
+            database_url(Settings.load({}, environ), environ)
+        assert caught.value.why == why
+    assert environment({"A": "b"}, Path("/dev/null")) == {"A": "b"}
+
+
+def test_the_passwords_that_must_not_be_said_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("postgresql://u:sesame@db.test/x")
+    for environ, known in (
+        ({"DATABASE_URL_FILE": str(path)}, ("sesame",)),
+        ({"DATABASE_URL": "nonsense"}, ()),
+        ({}, ()),
+    ):
+        assert secrets(Settings.load({}, environ), environ) == known
 
 
 def test_supabase_settings_may_stand_in_the_file(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from domainsched.errors import DomainschedError, ExitCode, UsageError
 from domainsched.intake import IN_MEMORY, SHOWN, Intake, read
-from domainsched.names import SourcedName, read_lines
+from domainsched.names import MAX_LINE, SourcedName, read_lines
 
 
 def names(*arguments: str, files: tuple[str, ...] = (), stdin: str = "") -> list[str]:
@@ -136,6 +136,47 @@ def test_many_invalid_lines_need_no_memory() -> None:
     intake.close()
     assert intake.rejected == 20_000
     assert peak < IN_MEMORY // 2
+
+
+@pytest.mark.parametrize("piece", ["a", " ", "a.test/", "\0"])
+def test_a_line_without_an_end_is_one_invalid_line_and_needs_no_memory(
+    tmp_path: Path, piece: str
+) -> None:
+    path = tmp_path / "names"
+    long = piece * (16 * IN_MEMORY // len(piece))
+    path.write_text(f"a.test\n{long}\nb.test\n")
+    del long
+    tracemalloc.start()
+    try:
+        intake = read([], [str(path)], None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert list(intake.names()) == ["a.test", "b.test"]
+    assert intake.complaints() == [f'{path}:2: "…"  longer than {MAX_LINE:,} characters']
+    intake.close()
+    assert peak < 2 * IN_MEMORY
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_the_longest_line_is_read_and_a_long_comment_is_passed_over(ending: str) -> None:
+    longest = "a.test/".ljust(MAX_LINE - 1, "x") + "\n"
+    comment = "#".ljust(3 * MAX_LINE, "x")
+    assert names("-", stdin=f"{longest}{comment}\nb.test{ending}") == ["a.test", "b.test"]
+
+
+def test_bytes_that_are_not_utf8_are_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "names"
+    path.write_bytes(b"schl\xfcssel.test\n")
+    intake = read([], [str(path)], None)
+    assert intake.first_rejected[0].reason == "bytes that are not UTF-8"
+    intake.close()
+
+
+def test_a_url_in_place_of_a_file_is_told_without_its_password() -> None:
+    with pytest.raises(UsageError) as caught:
+        read([], ["postgresql:/u:sesame@db.test/x"], None)
+    assert caught.value.what == "cannot read postgresql:***@db.test/x"
 
 
 FILLS_THE_DISK = f"""

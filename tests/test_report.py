@@ -294,7 +294,7 @@ def test_a_table_is_for_a_person_even_when_stderr_is_logged() -> None:
 
 def test_what_was_done_is_told_on_stderr_when_stdout_is_elsewhere() -> None:
     out, err = io.StringIO(), Screen()
-    Report(Style(), out, err).reset(2, 0, dry_run=False)
+    Report(Style(), out, err).reset(2, 0, dry_run=False, by_name=False)
     assert (out.getvalue(), err.getvalue()) == ("", "reset 2 domains\n")
 
 
@@ -333,6 +333,51 @@ def test_an_errors_cause_is_told_to_developers_only() -> None:
             fail()
         listener.report.error(caught.value)
         assert ("the cause" in listener.err.getvalue()) is told
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_secret_and_no_escape_code_is_said_even_to_developers(*, as_json: bool) -> None:
+    cause = ValueError(f"{HOSTILE} postgresql://u:sesame@db password=sesame swordfish")
+    error = DomainschedError("what swordfish", why=str(cause), hint=str(cause))
+    error.__cause__ = cause
+    listener = heard(as_json=as_json, verbosity=2)
+    listener.report.secrets = ("swordfish",)
+    listener.report.error(error)
+    listener.report.trace(str(cause))
+    said = listener.err.getvalue()
+    assert "***" in said
+    assert "sesame" not in said
+    assert "swordfish" not in said
+    assert all(HARMFUL.search(line) is None for line in said.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("http://u:sesame@x.test/a@b", "http://***@x.test/a@b"),
+        ("HTTPS://u@sesame@x.test", "HTTPS://***@x.test"),
+        ("u:sesame@x.test", "***@x.test"),
+        ("//u:sesame@x.test", "//***@x.test"),
+        ("http://x.test/?a@b", "http://x.test/?a@b"),
+        ("x.test", "x.test"),
+    ],
+)
+def test_a_stored_password_is_never_shown(stored: str, shown: str) -> None:
+    failure = Failed(Kind.DNS, "no such host")
+    stored_row = row(domain=stored)
+    for listener in (heard(person=True), heard(verbosity=1), heard(as_json=True, verbosity=1)):
+        report = listener.report
+        report.rows([stored_row], 1)
+        report.preview([stored_row], 1, 3)
+        report.records([stored_row], alone=True, max_attempts=3)
+        report.records([stored_row, stored_row], alone=False, max_attempts=3)
+        report.begun(settled(Fail(failure), domain=stored).claim)
+        for kept in (True, False):
+            with report.running(1):
+                report.settled(settled(Fail(failure), domain=stored, kept=kept), 3)
+        said = "".join(listener.said)
+        assert shown in said
+        assert "sesame" not in said
 
 
 def test_what_cannot_be_written_is_remembered_and_the_work_goes_on() -> None:
@@ -508,7 +553,7 @@ def test_what_was_changed_in_json() -> None:
         "dry_run": True,
     }
     listener = heard(as_json=True)
-    listener.report.reset(3, 1, dry_run=False)
+    listener.report.reset(3, 1, dry_run=False, by_name=True)
     assert listener.record == {"reset": 3, "skipped": 1, "dry_run": False}
     listener = heard(as_json=True)
     listener.report.initialised("public.domains", ["ALTER TABLE x;"], done=True)
