@@ -659,6 +659,23 @@ async def test_a_row_whose_claim_the_table_refuses_does_not_stop_the_queue(
         assert [claim.domain for claim in claimed.claims] == ["good.test"]
 
 
+async def test_what_an_owner_lets_be_null_or_short_is_claimed_all_the_same(
+    database: Place,
+) -> None:
+    async with benched(database) as bench:
+        bench.execute(
+            "ALTER TABLE domains ALTER attempts DROP NOT NULL, ALTER domain DROP NOT NULL,"
+            " ALTER claimed_by TYPE varchar(5), ALTER last_error_kind TYPE varchar(5)"
+        )
+    async with benched(database) as bench:
+        bench.add("a.test", attempts="NULL", last_error_kind="'old'")
+        bench.execute("UPDATE domains SET domain = NULL")
+        claim = await bench.one()
+        assert (claim.domain, claim.attempt) == ("", 1)
+        failure = Failed(Kind.INVALID_DOMAIN, "no name")
+        assert await bench.queue.settle([(claim, Fail(failure))]) == {claim.id}
+
+
 # --- commits whose fate is unknown ------------------------------------------------------------
 
 
