@@ -188,7 +188,6 @@ class RunSummary:
     lost: int = 0
     elapsed: timedelta = timedelta()
     kinds: dict[Kind, int] = field(default_factory=dict)
-    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True)

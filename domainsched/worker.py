@@ -15,7 +15,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
 from domainsched.errors import DomainschedError, NetworkDown
@@ -360,7 +360,6 @@ class Run:
     def _finish(self) -> None:
         loop = asyncio.get_running_loop()
         self.summary.elapsed = timedelta(seconds=loop.time() - self._begun)
-        self.summary.ended_at = datetime.now(UTC)
         if self._obstacle is not None:
             raise self._obstacle
 

@@ -204,6 +204,8 @@ def pooling(upstream: Mapping[str, str], size: int = 4) -> Iterator[Pooler]:
         async with server:
             await done.wait()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)  # clients that have left are about to be noticed
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
