@@ -18,6 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from domainsched.embedded import EmbeddedServer
 
+pytest_plugins = ("world",)
+
 # --- environment ------------------------------------------------------------------------------
 
 TEST_URL = "DOMAINSCHED_TEST_URL"

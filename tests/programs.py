@@ -15,11 +15,14 @@ from signal import Signals
 from threading import Condition, Thread
 from typing import IO, Any
 
+import pytest
 from conftest import Database
 from sites import Sites
 
 PATIENCE = 30.0
 """Seconds after which what is waited for will not come."""
+
+with_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 DOMAINSCHED = (sys.executable, "-m", "domainsched")
 

@@ -2,133 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
-from threading import Barrier, Event
+from threading import Event
 from typing import Any
 
 import psycopg
 import pytest
 from conftest import Database, reachable_directory
 from legacy import TENANT, Generation, install
-from programs import PATIENCE, Ended, Program, Surroundings, descendants, has_ended, rows, to_sites
+from programs import Surroundings, descendants, has_ended, to_sites, with_proc
 from psycopg.pq import PGconn, Ping
-from sites import Behaviour, Exchange, Sites, never, page, redirect, running_sites
+from sites import Sites, never, page, redirect
+from world import PrivateServer, World, behind, cut_off, meeting, names, run_together
 
-from domainsched import dburl
-from domainsched.database import Database as Client
 from domainsched.embedded import EmbeddedServer
 from domainsched.queue import RESULT_COLUMNS
-from domainsched.schema import ADDED_COLUMNS, TableName, init
+from domainsched.schema import ADDED_COLUMNS
 
 PASSWORD = "correct-horse-battery"
-with_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 ACME = """<!doctype html><html lang="en-US"><head><title>Acme Plumbing</title>
 <meta name="description" content="Licensed plumbers for Austin, Texas. Within the hour.">
 <meta name="generator" content="WordPress 6.8.1"><link rel="icon" href="/favicon.png">
 </head><body><p>Call <a href="tel:+15125550100">us</a>.</p>
 <a href="https://www.facebook.com/acmeplumbing">Facebook</a></body></html>"""
-
-
-# --- the world --------------------------------------------------------------------------------
-
-
-class World:
-    """Sites, a database with a table of domains, and programs that know of both."""
-
-    def __init__(self, sites: Sites, database: Database, directory: Path) -> None:
-        self.sites, self.database, self._directory = sites, database, directory
-        with database.connect() as connection:
-            make_table(database, connection)
-
-    def add(self, *names: str, behaviour: Behaviour | None = None) -> None:
-        """Serve these names, and put them into the queue."""
-        self.sites.add(*names, behaviour=behaviour)
-        self.execute("INSERT INTO domains (domain) SELECT unnest(%s::text[])", list(names))
-
-    def execute(self, statement: str, *parameters: object) -> None:
-        with self.database.connect() as connection:
-            connection.execute(statement, parameters)
-
-    def rows(self) -> dict[str, dict[str, Any]]:
-        return rows(self.database)
-
-    def column(self, name: str) -> dict[str, Any]:
-        return {domain: row[name] for domain, row in self.rows().items()}
-
-    def domainsched(self, **variables: str) -> Surroundings:
-        own = {"DATABASE_URL": self.database.url, "DOMAINSCHED_PROCESSES": "1"}
-        return Surroundings(self._directory, to_sites(self.sites) | own | variables)
-
-    @contextmanager
-    def start(self, *arguments: str, **variables: str) -> Iterator[Program]:
-        with self.domainsched(**variables).start(*arguments) as program:
-            yield program
-
-    def run(self, *arguments: str, **variables: str) -> Ended:
-        return self.domainsched(**variables).run(*arguments)
-
-    def visits(self) -> Counter[str]:
-        """How often each home page was asked for."""
-        return Counter(each.host for each in self.sites.received if each.path == "/")
-
-    def let_leases_run_out(self) -> None:
-        self.execute(
-            "SELECT pg_sleep(extract(epoch FROM max(due_at) - clock_timestamp()))"
-            " FROM domains WHERE status = 'processing'"
-        )
-
-
-def make_table(database: Database, connection: psycopg.Connection) -> None:
-    async def make() -> None:
-        async with Client(dburl.parse(database.url)) as client:
-            await init(client, TableName.parse("domains"), timedelta(minutes=15))
-
-    asyncio.run(make())
-    assert connection.execute("SELECT count(*) FROM domains").fetchone() == (0,)
-
-
-@pytest.fixture
-def sites() -> Iterator[Sites]:
-    with running_sites() as running:
-        yield running
-
-
-@pytest.fixture
-def world(sites: Sites, database: Database, tmp_path: Path) -> World:
-    return World(sites, database, tmp_path)
-
-
-@pytest.fixture
-def gate() -> Iterator[Event]:
-    """Sites behind it answer when it is set."""
-    event = Event()
-    yield event
-    event.set()
-
-
-def behind(gate: Event, behaviour: Behaviour | None = None) -> Behaviour:
-    def behave(exchange: Exchange) -> None:
-        gate.wait(PATIENCE)
-        (behaviour or page())(exchange)
-
-    return behave
-
-
-def names(number: int, prefix: str = "n") -> list[str]:
-    return [f"{prefix}{index:02}.test" for index in range(number)]
 
 
 # --- what it does -----------------------------------------------------------------------------
@@ -246,24 +152,6 @@ def test_a_page_that_is_poison_costs_only_its_domain(world: World) -> None:
 # --- side by side -----------------------------------------------------------------------------
 
 
-def meeting(parties: int) -> Behaviour:
-    """Keep the first visitors waiting until there are so many: they all run at the same time."""
-    barrier, served = Barrier(parties), iter(range(parties))
-
-    def behave(exchange: Exchange) -> None:
-        if next(served, None) is not None:
-            barrier.wait(PATIENCE)
-        page()(exchange)
-
-    return behave
-
-
-def run_together(world: World, number: int, *arguments: str) -> list[Ended]:
-    with ExitStack() as stack:
-        started = [stack.enter_context(world.start(*arguments)) for _ in range(number)]
-        return [program.end() for program in started]
-
-
 def test_two_runs_at_once_share_the_domains(world: World) -> None:
     world.add(*names(15), behaviour=meeting(12))  # one of them alone has at most 10
     ended = run_together(world, 2, "process", "--limit", "10")
@@ -375,14 +263,6 @@ def test_a_result_whose_lease_was_lost_is_dropped_and_told(world: World, gate: E
 # --- a database that goes away ----------------------------------------------------------------
 
 
-def cut_off(world: World) -> None:
-    """End every connection to the database but this one."""
-    world.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    )
-
-
 def test_a_run_whose_connection_is_ended_makes_another(world: World, gate: Event) -> None:
     world.add(*names(6), behaviour=behind(gate))
     with world.start("process", "--concurrency", "2") as program:
@@ -426,30 +306,6 @@ def test_a_run_whose_database_is_gone_says_so_and_loses_nothing(
     world.execute("UPDATE domains SET due_at = now()")
     assert world.run("process").code == 0
     assert set(world.column("status").values()) == {"completed"}
-
-
-@dataclass(frozen=True)
-class PrivateServer:
-    """A PostgreSQL of one test's own, to be ended and started again."""
-
-    home: Path
-
-    @contextmanager
-    def running(self) -> Iterator[Database]:
-        with EmbeddedServer.at(self.home, os.environ, settings={"fsync": "off"}) as server:
-            yield Database(server.connection_keywords)
-
-    def kill(self) -> None:
-        """End the server as the kernel does when memory runs out."""
-        pid = int((self.home / "data" / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, SIGKILL)
-        assert has_ended(pid)
-
-
-@pytest.fixture
-def private_server() -> Iterator[PrivateServer]:
-    with reachable_directory() as directory:
-        yield PrivateServer(directory / "home")
 
 
 @with_proc
