@@ -350,6 +350,7 @@ def process(
         "domainsched inspect",
         "domainsched inspect example.com",
         "domainsched inspect --status error --limit 50",
+        "domainsched inspect --expired",
         "domainsched inspect --html page.html --url https://example.com/",
     ),
 )
@@ -358,6 +359,7 @@ def inspect(
     domains: Domains = None,
     status: OfStatus = None,
     kind: OfKind = None,
+    expired: Expired = False,
     rows: Rows = None,
     check: Check = False,
     html: Html = None,
@@ -379,7 +381,7 @@ def inspect(
         _inspect_page(session, html, url)
     from domainsched import commands
 
-    selection = commands.selection(domains, status, kind)
+    selection = commands.selection(domains, status, kind, expired=expired)
     _run(session, commands.inspect(session, selection, rows, check=check))
 
 

@@ -219,6 +219,17 @@ class Upcoming:
 
 
 @dataclass(frozen=True)
+class Lapse:
+    """A worker that was not heard of until its leases ran out."""
+
+    worker: str
+    """`host:process:run`; empty for rows that another program left `processing`."""
+    rows: int
+    since: datetime
+    """When the first of the leases ran out."""
+
+
+@dataclass(frozen=True)
 class Glance:
     """The queue in numbers."""
 
@@ -228,6 +239,8 @@ class Glance:
     """In the last 24 hours."""
     kinds: Mapping[str, int] = field(default_factory=dict)
     """Rows that ended as `error`, by kind."""
+    lapses: tuple[Lapse, ...] = ()
+    """Who held what `upcoming.expired` counts; the first ten, longest ago first."""
 
 
 @dataclass(frozen=True)

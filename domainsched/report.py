@@ -349,8 +349,9 @@ class Report:
             raise UsageError("--yes is required when stdin is not a terminal", why=statement)
         for line in statement.splitlines():
             self._say(line)
-        written(self._err, question)
-        answer = _read_line()
+        with _interruptible():
+            written(self._err, question)
+            answer = sys.stdin.readline()
         if not answer.endswith("\n"):
             self._say("")
         if answer.strip().lower() not in wanted:
@@ -435,11 +436,12 @@ def written(stream: TextIO, text: str) -> OSError | None:
     return None
 
 
-def _read_line() -> str:
-    """Read an answer; Ctrl-C ends the program at once, though an event loop may be running."""
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end the program at once: an event loop would wait for the answer first."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return sys.stdin.readline()
+        yield
     finally:
         signal.signal(signal.SIGINT, previous)
 

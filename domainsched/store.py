@@ -16,7 +16,7 @@ from psycopg.rows import dict_row, tuple_row
 
 from domainsched.database import Cursor, Database
 from domainsched.errors import InvalidName, UsageError
-from domainsched.models import Added, Check, Glance, Upcoming
+from domainsched.models import Added, Check, Glance, Lapse, Upcoming
 from domainsched.names import canonical, spellings
 from domainsched.queue import RESULT_COLUMNS
 from domainsched.schema import ADDED_COLUMNS, KEY_COLUMNS, RIGHTS, Table
@@ -71,6 +71,12 @@ SELECT count(*), count(*) FILTER (WHERE due_at <= statement_timestamp()),
     min(due_at) FILTER (WHERE due_at <= statement_timestamp() AND status = 'pending'),
     min(due_at) FILTER (WHERE due_at > statement_timestamp()), statement_timestamp()
 FROM {table} WHERE status IN ('pending', 'processing'){tenant}
+""")
+
+_LAPSES = sql.SQL("""
+SELECT coalesce(claimed_by, ''), count(*), min(due_at) FROM {table}
+WHERE status IN ('pending', 'processing') AND {expired}{tenant}
+GROUP BY 1 ORDER BY 3, 1 LIMIT 10
 """)
 
 _KNOWN = sql.SQL("status IN ('pending', 'processing', 'completed', 'error')")
@@ -283,7 +289,8 @@ class Store:
             if "last_successful_scan" in self._table.columns:
                 recent = await self._counts(cursor, "1", _RECENT)
                 lately = sum(recent.values())
-            return Glance(statuses, await self._upcoming(cursor), lately, kinds)
+            upcoming, lapses = await self._upcoming(cursor), await self._lapses(cursor)
+            return Glance(statuses, upcoming, lately, kinds, lapses)
 
     async def upcoming(self) -> Upcoming:
         """Say what there is to do; only unfinished rows are read."""
@@ -293,6 +300,11 @@ class Store:
     async def _upcoming(self, cursor: Cursor) -> Upcoming:
         await cursor.execute(_UPCOMING.format(**self._names), {"tenant": self._tenant})
         return Upcoming(*(await cursor.fetchone() or ()))
+
+    async def _lapses(self, cursor: Cursor) -> tuple[Lapse, ...]:
+        query = _LAPSES.format(**self._names, expired=_EXPIRED)
+        await cursor.execute(query, {"tenant": self._tenant})
+        return tuple(Lapse(*row) for row in await cursor.fetchall())
 
     async def check(self) -> Check:
         """Describe the database and the table; that both can be used was checked on the way."""

@@ -7,6 +7,7 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
 from typing import Any
@@ -180,6 +181,7 @@ def glance_record(glance: Glance) -> dict[str, object]:
         "expired": glance.upcoming.expired,
         "completed_last_24h": glance.completed_lately,
         "kinds": dict(glance.kinds),
+        "lapses": [asdict(lapse) for lapse in glance.lapses],
     }
 
 
@@ -203,8 +205,21 @@ def glance_lines(glance: Glance, limit: int) -> Iterable[str]:
         remark = remarks[Status(status)] if status in remarks else "never claimed"
         number = glance.statuses.get(status, 0)
         yield f"  {_fit(printable(status), size)}{number:>{digits},}   {remark}".rstrip()
+    yield from _lapse_lines(glance)
     yield ""
     yield _advice(glance, limit)
+
+
+def _lapse_lines(glance: Glance) -> Iterable[str]:
+    if not glance.lapses:
+        return
+    yield ""
+    yield "leases that ran out, and who held them"
+    for lapse in glance.lapses:
+        worker = _fit(printable(lapse.worker or "not known"), 40)
+        yield f"  {worker}  {lapse.rows:>9,}   {ago(lapse.since)}"
+    if rest := glance.upcoming.expired - sum(lapse.rows for lapse in glance.lapses):
+        yield f"  {_fit('others', 40)}  {rest:>9,}"
 
 
 def _commonest(kinds: Mapping[str, int], shown: int = 3) -> str:
@@ -244,7 +259,7 @@ def plain(row: Row) -> tuple[object, ...]:
         row["attempts"],
         stamp(row.get("updated_at")),
         row["last_error_kind"] or "",
-        row["last_error"] or row.get("title") or "",
+        _held(row) or row["last_error"] or row.get("title") or "",
     )
 
 
@@ -274,7 +289,8 @@ def next_attempt(row: Row, max_attempts: int) -> int | None:
 def listed(row: Row) -> dict[str, object]:
     """Write a row of a list as JSON has it."""
     kept = ("domain", "status", "attempts", "due_at", "updated_at", "last_error_kind", "last_error")
-    return {name: row.get(name) for name in (*kept, "title")} | {"domain": site(row["domain"])}
+    shown = {name: row.get(name) for name in (*kept, "title", "claimed_by")}
+    return shown | {"domain": site(row["domain"])}
 
 
 def table(rows: Sequence[Row], columns: int) -> Iterable[str]:
@@ -285,7 +301,7 @@ def table(rows: Sequence[Row], columns: int) -> Iterable[str]:
             _fit(printable(row["status"]), 10),
             f"{row['attempts']:>5}",
             ago(row.get("updated_at")),
-            printable(_because(row) or row.get("title") or ""),
+            printable(_held(row) or _because(row) or row.get("title") or ""),
         )
         for row in rows
     ]
@@ -317,6 +333,13 @@ def _fit(cell: str, size: int) -> str:
     return kept + " " * (size - width(kept))
 
 
+def _held(row: Row) -> str:
+    """Say who holds a row, and until when. Whether that has passed, the database's clock knows."""
+    if row["status"] != Status.PROCESSING:
+        return ""
+    return f"held by {row['claimed_by'] or 'somebody'} until {stamp(row['due_at'])}"
+
+
 def _because(row: Row) -> str:
     return ": ".join(filter(None, (row["last_error_kind"], row["last_error"])))
 
@@ -324,14 +347,13 @@ def _because(row: Row) -> str:
 def record(row: Row, max_attempts: int) -> Iterable[tuple[str, object]]:
     """Write one domain in full: names and values, without those that are empty."""
     visit = _object(_object(row.get("domain_metadata")).get("visit"))
-    is_open = row["status"] in {Status.PENDING, Status.PROCESSING}
     networks = ("facebook", "twitter", "linkedin", "instagram", "youtube")
     stack = _object(_object(row.get("tech_stack")).get("technologies"))
     fields = (
         ("status", row["status"]),
         ("attempts", f"{row['attempts']} of {max_attempts}"),
-        ("due", stamp(row["due_at"]) if is_open else ""),
-        ("held by", row["claimed_by"] if row["status"] == Status.PROCESSING else ""),
+        ("due", stamp(row["due_at"]) if row["status"] == Status.PENDING else ""),
+        ("held by", _held(row).removeprefix("held by ")),
         ("error", _because(row)),
         ("fetched", _fetched(visit)),
         ("url", visit.get("url")),

@@ -42,7 +42,7 @@ PASSWORD = "hunter2-never-shown"
 
 MASKS = (
     (re.compile(r"PostgreSQL .*"), "PostgreSQL VERSION"),
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\dZ|[\d:]*…)"), "TIME"),  # or cut at the edge
     (re.compile(r"\b\d+(\.\d+)? m?s\b|\b\d+[mhd]( \d+[mh])?\b"), "SPAN"),
 )
 
@@ -651,7 +651,7 @@ next run claims 1 of 1
 LIST = """\
 DOMAIN  STATUS      TRIES  UPDATED    REASON
 a.test  pending         0  SPAN ago
-b.test  processing      1  SPAN ago
+b.test  processing      1  SPAN ago  held by web1:4711:7f3a until TIME
 c.test  completed       1  SPAN ago  See Site
 d.test  error           3  SPAN ago  dns: no such host
 """
@@ -690,7 +690,7 @@ ANSWERS = {
     "inspect --limit 4": Answers(
         LIST,
         "a.test\tpending\t0\tTIME\t\t\n"
-        "b.test\tprocessing\t1\tTIME\t\t\n"
+        "b.test\tprocessing\t1\tTIME\t\theld by web1:4711:7f3a until TIME\n"
         "c.test\tcompleted\t1\tTIME\t\tSee Site\n"
         "d.test\terror\t3\tTIME\tdns\tno such host\n",
     ),
@@ -700,6 +700,7 @@ ANSWERS = {
         "c.test\tcompleted\t1\tTIME\t\tSee Site\n",
         "showing 1 of 2; --limit 2 for all\n",
     ),
+    "inspect --expired": Answers("", "", "no domain matches\n"),
     "inspect --status failed": Answers("", "", "no domain matches\n"),
     "inspect --check": Answers(CHECK, CHECK),
     "inspect d.test": Answers(RECORD, RECORD),

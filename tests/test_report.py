@@ -30,6 +30,7 @@ from domainsched.models import (
     Failed,
     Glance,
     Kind,
+    Lapse,
     Release,
     Retry,
     RunSummary,
@@ -446,9 +447,12 @@ def test_nobody_is_asked_without_a_terminal(
 # --- the queue --------------------------------------------------------------------------------
 
 
+LAPSES = (Lapse("web1:4711:7f3a", 2, NOW),)
+
+
 def test_the_glance_in_json() -> None:
     listener = heard(as_json=True)
-    queue = Glance({"error": 2}, upcoming(due=1, waiting_since=NOW), 5, {"dns": 2})
+    queue = Glance({"error": 2}, upcoming(due=1, waiting_since=NOW), 5, {"dns": 2}, LAPSES)
     listener.report.glance(queue, 10)
     assert listener.record == {
         "statuses": {"error": 2},
@@ -458,6 +462,7 @@ def test_the_glance_in_json() -> None:
         "expired": 0,
         "completed_last_24h": 5,
         "kinds": {"dns": 2},
+        "lapses": [{"worker": "web1:4711:7f3a", "rows": 2, "since": "2026-11-22T00:39:58Z"}],
     }
     listener = heard(as_json=True)
     listener.report.glimpse(queue)
@@ -490,10 +495,24 @@ def test_the_glance_ends_with_what_to_do(values: dict[str, Any], limit: int, adv
     assert lines[-2:] == ["", advice]
 
 
+def test_the_glance_names_who_held_the_leases_that_ran_out() -> None:
+    long_ago = datetime.now(UTC) - timedelta(minutes=5, seconds=1)
+    lapses = (Lapse("web1:4711:7f3a", 2, long_ago), Lapse("", 1, long_ago))
+    lines = list(glance_lines(Glance({}, upcoming(expired=1204), 0, {}, lapses), 10))
+    assert [line.rstrip() for line in lines[-7:-2]] == [
+        "",
+        "leases that ran out, and who held them",
+        f"  {'web1:4711:7f3a':<40}          2   5m ago",
+        f"  {'not known':<40}          1   5m ago",
+        f"  {'others':<40}      1,201",
+    ]
+
+
 def test_the_glance_stays_narrow_whatever_the_statuses_and_kinds() -> None:
     statuses = {"pending": 1, "x" * 255: 14_238_000, HOSTILE: 1, "\u5b8c\u4e86": 2}
     kinds = {str(kind): 1000 for kind in Kind} | {HOSTILE: 1}
-    lines = list(glance_lines(Glance(statuses, upcoming(), 0, kinds), 10))
+    lapses = (Lapse(HOSTILE, 10**9, NOW), Lapse("x" * 255, 1, NOW))
+    lines = list(glance_lines(Glance(statuses, upcoming(), 0, kinds, lapses), 10))
     assert max(map(width, lines)) <= 80
     assert all(HARMFUL.search(line) is None for line in lines)
     error = next(line for line in lines if line.startswith("  error"))
@@ -593,6 +612,7 @@ def test_a_list_in_json_keeps_its_fields_and_no_token() -> None:
             "last_error_kind": None,
             "last_error": None,
             "title": "T",
+            "claimed_by": None,
         }
     ]
     listener = heard(as_json=True)
@@ -652,8 +672,7 @@ def test_a_domain_in_full() -> None:
 a.test
   status      processing
   attempts    1 of 3
-  due         2026-11-22T00:39:58Z
-  held by     web1:4711:7f3a
+  held by     web1:4711:7f3a until 2026-11-22T00:39:58Z
   error       dns: no such host
   fetched     2026-11-22T00:39:58Z, 412 ms, 58 kB
   url         https://a.test/

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from conftest import Database as Place
+from conftest import Way
 from legacy import TENANT, Generation
 from proxy import Link, proxied
 from tables import (
@@ -29,7 +30,7 @@ from tables import (
 from domainsched import store
 from domainsched.database import Database
 from domainsched.errors import DatabaseError, UsageError
-from domainsched.models import Added, Complete
+from domainsched.models import Added, Complete, Lapse
 from domainsched.queue import RESULT_COLUMNS
 from domainsched.store import Reach, Selection, Store
 
@@ -39,8 +40,8 @@ PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
-def shaped(server: dict[str, str]) -> Iterator[Maker]:
-    with made_once(server) as make:
+def shaped(server: dict[str, str], way: Way) -> Iterator[Maker]:
+    with made_once(server, way) as make:
         yield make
 
 
@@ -431,6 +432,28 @@ async def test_the_queue_at_a_glance(old: Bench) -> None:
     assert (glance.upcoming.unfinished, glance.upcoming.due, glance.upcoming.expired) == (4, 2, 1)
     theirs = await store_of(old, THEIRS).glance()
     assert (theirs.statuses, theirs.upcoming.unfinished) == ({"error": 1}, 0)
+
+
+async def test_a_glance_tells_whose_leases_ran_out(any_shape: Bench) -> None:
+    held = {"status": "'processing'", "claimed_by": "'web1:7:run'", "due_at": "'2026-01-03'"}
+    any_shape.add("a.test", **held)
+    any_shape.add("b.test", **held | {"due_at": "'2026-01-02'"})
+    any_shape.add("c.test", **held | {"due_at": "now() + interval '1 hour'"})
+    any_shape.add("d.test", **held | {"claimed_by": "NULL", "due_at": "'2026-01-01'"})
+    any_shape.add("e.test", **held | {"status": "'pending'"})
+    assert (await store_of(any_shape).glance()).lapses == (
+        Lapse("", 1, datetime(2026, 1, 1, tzinfo=UTC)),
+        Lapse("web1:7:run", 2, datetime(2026, 1, 2, tzinfo=UTC)),
+    )
+    assert (await store_of(any_shape, THEIRS).glance()).lapses == ()
+
+
+async def test_a_glance_tells_of_ten_workers_at_most(bench: Bench) -> None:
+    for number in range(11):
+        columns = {"claimed_by": f"'web1:{number}:run'", "due_at": f"'2026-01-01 00:{number}'"}
+        bench.add(f"{number}.test", status="'processing'", **columns)
+    workers = [lapse.worker for lapse in (await store_of(bench).glance()).lapses]
+    assert workers == [f"web1:{number}:run" for number in range(10)]
 
 
 async def test_only_the_last_day_counts_as_lately(either: Bench) -> None:
