@@ -228,6 +228,8 @@ class _ToReport(logging.Handler):
 def _log_to(report: Report, level: int) -> None:
     form = "%(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=level, format=form, handlers=[_ToReport(report)])
+    if level > logging.DEBUG:  # its warnings are about connections whose loss we tell in words
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 def _refuse_bytes(parameters: Mapping[str, Any]) -> None:

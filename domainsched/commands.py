@@ -32,7 +32,6 @@ from domainsched.store import Selection, Store
 from domainsched.wording import count, span
 from domainsched.worker import Stop
 
-_ABANDONING = timedelta(milliseconds=50)
 LISTED = 20
 """Domains that a list shows, unless --limit says otherwise."""
 
@@ -62,7 +61,7 @@ async def process(session: Session, *, strict: bool) -> int:
     settings = session.settings
     async with opened_table(settings, session.environ, session.announce) as (database, table):
         stop = Stop()
-        with _stopping(session, stop, database):
+        with _stopping(session, stop):
             summary = await _round(session, database, table, stop)
     if stop.signal is not None:
         return 128 + stop.signal
@@ -82,7 +81,7 @@ async def watch(
     end = None if patience is None else time.monotonic() + patience.total_seconds()
     async with opened_table(settings, session.environ, session.announce) as (database, table):
         stop = Stop()
-        with _stopping(session, stop, database):
+        with _stopping(session, stop):
             while not stop.is_set and session.report.loss is None:
                 upcoming = await _tick(session, database, table, stop, observe=observe)
                 if until_idle and upcoming is not None and not upcoming.unfinished:
@@ -137,18 +136,17 @@ async def _round(session: Session, database: Database, table: Table, stop: Stop)
 
 
 @contextmanager
-def _stopping(session: Session, stop: Stop, database: Database) -> Iterator[None]:
+def _stopping(session: Session, stop: Stop) -> Iterator[None]:
     """Finish on the first signal, within the grace time; leave on the second."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    task = asyncio.current_task()
 
     def announce() -> None:
         grace = span(session.settings.grace)
         session.report.info(f"finishing what is in flight, up to {grace}; once more to leave now")
 
     def leave() -> None:
-        database.abandon()
-        if task is not None:  # not at once: psycopg would first ask a dead server to cancel
-            loop.call_later(_ABANDONING.total_seconds(), task.cancel)
+        if task is not None:
+            task.cancel()
 
     with stop.on_signals(announce, leave):
         try:

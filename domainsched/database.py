@@ -1,8 +1,8 @@
 """One pooler-safe connection: opened when needed, opened again when lost, bounded in every wait.
 
 Whether a transaction pooler stands in between cannot be known from here, so the rules hold always:
-no prepared statements, no session state, no `options`, short transactions, settings by
-`set_config(..., true)` inside them.
+no prepared statements, no session state, no `options`, short transactions, settings by `SET LOCAL`
+inside them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ Query = LiteralString | sql.SQL | sql.Composed
 
 STATEMENT_TIMEOUT = timedelta(seconds=15)
 LOCK_TIMEOUT = timedelta(seconds=3)
-IDLE_TIMEOUT = timedelta(seconds=30)
-"""A client that is cut off inside a transaction keeps its row locks until the server notices."""
+IDLE_TIMEOUT = timedelta(seconds=15)
+"""A client that is cut off inside a transaction keeps its row locks until the server notices:
+before we do, so that what we had locked is free when we are back."""
 GRACE = timedelta(seconds=5)
 """How much longer than the server's own limit we wait before the socket is cut from this side."""
 PATIENCE = timedelta(seconds=30)
@@ -39,16 +40,19 @@ PATIENCE = timedelta(seconds=30)
 BUILD_TIMEOUT = timedelta(hours=1)
 """For building an index: the server is left to finish it when we no longer wait."""
 
-_LOCALS: LiteralString = (
-    "SELECT set_config('statement_timeout', %(statement)s, true),"
-    " set_config('lock_timeout', %(lock)s, true),"
-    " set_config('idle_in_transaction_session_timeout', %(idle)s, true)"
+# DEFAULT, as the role and the database have it: Supavisor resets nothing, and another client's
+# search path, left in the session, would hide our table or show us another.
+_LOCALS = sql.SQL(
+    "SET LOCAL search_path TO DEFAULT; SET LOCAL statement_timeout TO {statement};"
+    " SET LOCAL lock_timeout TO {lock}; SET LOCAL idle_in_transaction_session_timeout TO {idle}"
 )
 
 # SQLSTATEs after which the same operation may succeed: connection exceptions, the server going
-# down or coming up or refusing for want of places, a standby after a failover, a pooler's mixed-up
-# statement names, and conflicts with others.
-_PASSING = re.compile(r"08...|57P0[1-5]|53300|25006|25P0[34]|26000|42P05|40001|40P01|55P03|57014")
+# down or coming up or being in want of anything (disk, memory, places) or in trouble with its
+# system, a standby after a failover, a pooler's mixed-up statement names, conflicts with others.
+_PASSING = re.compile(
+    r"08...|57P0[1-5]|53...|58...|25006|25P0[34]|26000|42P05|40001|40P01|55P03|57014"
+)
 
 
 # ProgramLimitExceeded: a value too large for an index that the table's owner made.
@@ -65,12 +69,22 @@ _EXPLANATIONS = {
     "3F000": ("the table's schema does not exist", "create it, or correct DOMAINSCHED_TABLE"),
     "42501": ("the database refuses for want of a right", "ask the table's owner for it"),
     "53100": ("the database server's disk is full", "free space there; then run it again"),
+    "53200": ("the database server is out of memory", "run it again when others have ended"),
     "53300": ("the database has no connection to spare", "run it again when others have ended"),
     "55P03": ("somebody else holds a lock on the table", "run it again when they have ended"),
     "57014": ("a statement took too long", "is the database overloaded? run it again later"),
     "57P01": ("the database server is shutting down", _AGAIN),
     "57P03": ("the database server is starting up", _AGAIN),
 }
+
+
+class _Connection(psycopg.AsyncConnection[TupleRow]):
+    """A connection that is given up at once when its wait is cancelled."""
+
+    async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - psycopg's
+        """Cut the connection; psycopg would ask the server to cancel, and wait twice 5 s."""
+        del timeout
+        _cut(self)
 
 
 class Database:
@@ -120,7 +134,7 @@ class Database:
             await _begin_as(connection, read_only=read_only)
             with _watchdog(connection, bound or statement_timeout + GRACE):
                 async with connection.transaction(), connection.cursor() as cursor:
-                    await cursor.execute(_LOCALS, self._locals(statement_timeout, lock_timeout))
+                    await cursor.execute(self._locals(statement_timeout, lock_timeout))
                     yield cursor
 
     async def outside_transaction(self, statement: Query) -> None:
@@ -143,10 +157,19 @@ class Database:
                 return await operation()
             async for attempt in database_retrying(self.is_passing, patience):
                 with attempt:
-                    return await operation()
+                    return await self._where_writable(operation)
         except psycopg.Error as error:
             raise self.explain(error) from error
         raise AssertionError("tenacity returns a result or raises")
+
+    async def _where_writable(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Await `operation`; leave a read-only server: the next try may find the new primary."""
+        try:
+            return await operation()
+        except pg_errors.ReadOnlySqlTransaction:
+            async with self._turn:
+                await self.close()
+            raise
 
     def is_passing(self, error: BaseException) -> bool:
         """Say whether the same operation may succeed later on a new connection."""
@@ -183,7 +206,7 @@ class Database:
 
     async def _connect(self) -> psycopg.AsyncConnection[TupleRow]:
         try:
-            return await psycopg.AsyncConnection.connect(
+            return await _Connection.connect(
                 conninfo.make_conninfo("", **self.url.keywords),
                 autocommit=True,
                 prepare_threshold=None,
@@ -192,13 +215,13 @@ class Database:
             reason = "failed to resolve host: a part between its dots is empty or too long"
             raise psycopg.OperationalError(reason) from None
 
-    def _locals(self, statement: timedelta, lock: timedelta) -> dict[str, str]:
-        wanted = self.url.settings
-        return {
-            "statement": wanted.get("statement_timeout", _milliseconds(statement)),
-            "lock": wanted.get("lock_timeout", _milliseconds(lock)),
-            "idle": wanted.get("idle_in_transaction_session_timeout", _milliseconds(IDLE_TIMEOUT)),
-        }
+    def _locals(self, statement: timedelta, lock: timedelta) -> sql.Composed:
+        wanted, idle = self.url.settings, _milliseconds(IDLE_TIMEOUT)
+        return _LOCALS.format(
+            statement=wanted.get("statement_timeout", _milliseconds(statement)),
+            lock=wanted.get("lock_timeout", _milliseconds(lock)),
+            idle=wanted.get("idle_in_transaction_session_timeout", idle),
+        )
 
 
 async def _begin_as(connection: psycopg.AsyncConnection[TupleRow], *, read_only: bool) -> None:
@@ -212,8 +235,7 @@ async def _begin_as(connection: psycopg.AsyncConnection[TupleRow], *, read_only:
 def _watchdog(connection: psycopg.AsyncConnection[TupleRow], bound: timedelta) -> Iterator[None]:
     """Cut the connection after `bound`.
 
-    Not `asyncio.timeout`: cancelling makes psycopg ask the server to cancel, over a network that
-    may be the very thing that hangs. A socket that is shut down ends every wait at once.
+    A socket that is shut down ends every wait at once, with an error of the connection's.
     """
     timer = asyncio.get_running_loop().call_later(bound.total_seconds(), _cut, connection)
     try:
@@ -236,7 +258,8 @@ def _milliseconds(duration: timedelta) -> str:
     return str(round(duration.total_seconds() * 1000))
 
 
-_HOPELESS = ("authentication failed", "does not exist", "no password supplied", "pg_hba.conf")
+# Not "pg_hba.conf rejects": so a primary is fenced off before a failover.
+_HOPELESS = ("authentication failed", "does not exist", "no password supplied")
 
 
 def _is_hopeless(text: str) -> bool:

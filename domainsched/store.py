@@ -14,7 +14,7 @@ import psycopg
 from psycopg import Rollback, sql
 from psycopg.rows import dict_row, tuple_row
 
-from domainsched.database import Cursor, Database
+from domainsched.database import PATIENCE, Cursor, Database
 from domainsched.errors import InvalidName, UsageError
 from domainsched.models import Added, Check, Glance, Lapse, Upcoming
 from domainsched.names import canonical, spellings
@@ -293,9 +293,13 @@ class Store:
             return Glance(statuses, upcoming, lately, kinds, lapses)
 
     async def upcoming(self) -> Upcoming:
-        """Say what there is to do; only unfinished rows are read."""
-        async with self._reading() as cursor:
-            return await self._upcoming(cursor)
+        """Say what there is to do; only unfinished rows are read, at the end of every run."""
+
+        async def operation() -> Upcoming:
+            async with self._database.transaction(read_only=True) as cursor:
+                return await self._upcoming(cursor)
+
+        return await self._database.run(operation, patience=PATIENCE)
 
     async def _upcoming(self, cursor: Cursor) -> Upcoming:
         await cursor.execute(_UPCOMING.format(**self._names), {"tenant": self._tenant})

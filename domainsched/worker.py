@@ -43,6 +43,8 @@ Visit = Callable[[Claim], Awaitable[Outcome]]
 
 SETTLE_AT_MOST = 100
 """Endings written in one statement."""
+HELD_UP = timedelta(seconds=1)
+"""After this time the next ones do not wait for it."""
 EVIDENCE = 3
 """Visits that must all have reached nothing before we say that our own network is down."""
 
@@ -105,8 +107,12 @@ class Stop:
     def on_signals(
         self, announce: Callable[[], object], leave: Callable[[], object]
     ) -> Iterator[None]:
-        """Set on the first SIGTERM or SIGINT, after `announce`; on the second, `leave`."""
+        """Set on the first SIGTERM or SIGINT, after `announce`; on the second, `leave`.
+
+        Afterwards they do again what they did before.
+        """
         loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
         def caught(number: signal.Signals) -> None:
             if self.is_set:
@@ -116,13 +122,14 @@ class Stop:
             self._event.set()
             announce()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in before:
             loop.add_signal_handler(number, caught, number)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler)
 
 
 class _Horizon:
@@ -192,7 +199,7 @@ class Run:
         try:
             async with asyncio.TaskGroup() as group:
                 heartbeat = group.create_task(self._heartbeat())
-                settler = group.create_task(self._settle_all())
+                settler = group.create_task(self._settle_all(group))
                 await self._work()
                 self._close_horizon()
                 self._endings.put_nowait(None)
@@ -310,15 +317,24 @@ class Run:
             if self._held:
                 await self._queue.extend(self._held, self._plan.lease)
 
-    async def _settle_all(self) -> None:
-        """Write endings as they come, those that wait together in one statement; None ends it."""
-        closing = False
+    async def _settle_all(self, group: asyncio.TaskGroup) -> None:
+        """Write endings as they come, those that wait together in one statement; None ends it.
+
+        A batch that is held up, by a row that somebody locks, does not hold up the next one.
+        """
+        closing, settling = False, set[asyncio.Task[None]]()
         while not closing:
             batch = [await self._endings.get()]
             while not self._endings.empty() and len(batch) < SETTLE_AT_MOST:
                 batch.append(self._endings.get_nowait())
             closing = None in batch
-            await self._settle([ending for ending in batch if ending is not None])
+            ended = [ending for ending in batch if ending is not None]
+            task = group.create_task(self._settle(ended))
+            settling.add(task)
+            task.add_done_callback(settling.discard)
+            await asyncio.wait([task], timeout=HELD_UP.total_seconds())
+        if settling:
+            await asyncio.wait(settling)
 
     async def _settle(self, endings: list[Ending]) -> None:
         policy = self._plan.policy

@@ -1,11 +1,15 @@
-"""Fixtures for every test: a clean environment, and a PostgreSQL with a fresh database a test."""
+"""Fixtures for every test: a clean environment, and a PostgreSQL with a fresh database a test.
+
+What is under test reaches the database by a way: directly, through a transaction pooler of ours
+that shows every dependence on a session (`pooler.py`), or through PgBouncer, where it is installed.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -13,6 +17,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from pgbouncer import PGBOUNCER, running_pgbouncer
+from pooler import through_the_double
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -37,9 +43,67 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
+# --- ways to the database ---------------------------------------------------------------------
+
+WAYS = ("direct", "pooler", "pgbouncer")
+ORDINARY_WAYS = {
+    "test_acceptance": ("pooler",),
+    "test_queue": ("direct", "pooler"),
+    "test_schema": ("pooler",),
+    "test_store": ("direct", "pooler"),
+    "test_worker": WAYS,
+}
+"""How the tests of a module go that have a database, when no `--way` is given; others: directly.
+
+What is slow goes one way only: the one that is the harder for it.
+"""
+
+Way = Callable[[Mapping[str, str]], AbstractContextManager[Mapping[str, str]]]
+"""From keywords that lead straight to a database to those that lead there so."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--way", choices=WAYS, help="how all tests go to the database")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "direct(reason): goes straight to the database, whatever the way of the others"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "way" not in metafunc.fixturenames:
+        return
+    module = metafunc.module.__name__.rpartition(".")[2]
+    wanted = metafunc.config.getoption("way")
+    ways = (wanted,) if wanted else ORDINARY_WAYS.get(module, ("direct",))
+    if metafunc.definition.get_closest_marker("direct"):
+        ways = ("direct",)
+    metafunc.parametrize("way", ways, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def way(request: pytest.FixtureRequest, server: dict[str, str]) -> Iterator[Way]:
+    """How what is under test reaches its databases."""
+    if request.param == "pgbouncer":
+        if PGBOUNCER is None:
+            pytest.skip("there is no pgbouncer")
+        with reachable_directory() as directory, running_pgbouncer(directory, server) as bouncer:
+            yield bouncer.through
+    elif request.param == "pooler":
+        if "password" in server:
+            pytest.skip("the pooler of ours knows no passwords")
+        yield through_the_double
+    else:
+        yield nullcontext
+
+
 # --- PostgreSQL -------------------------------------------------------------------------------
 
 WITHOUT_DURABILITY = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+ROOM = {"max_connections": "100"}
+"""Poolers keep connections to each of a module's databases."""
 FIRST_WITH_FILE_COPY = 150000
 
 
@@ -48,6 +112,9 @@ class Database:
     """A database of one test's own, empty at first."""
 
     keywords: dict[str, str]
+    """For what is under test, by whatever way."""
+    direct: Mapping[str, str] | None = None
+    """Straight there, if `keywords` do not lead so."""
 
     @property
     def url(self) -> str:
@@ -59,7 +126,8 @@ class Database:
         return f"postgresql://{login}@/{name}?{urlencode(rest, quote_via=quote, safe='')}"
 
     def connect(self) -> psycopg.Connection:
-        return connect(self.keywords)
+        """Open a session of the test's own, straight to the database."""
+        return connect(self.direct or self.keywords)
 
 
 def connect(keywords: Mapping[str, str]) -> psycopg.Connection:
@@ -74,7 +142,7 @@ def server() -> Iterator[dict[str, str]]:
         return
     with (
         reachable_directory() as home,
-        EmbeddedServer.at(home, os.environ, settings=WITHOUT_DURABILITY) as embedded,
+        EmbeddedServer.at(home, os.environ, settings=WITHOUT_DURABILITY | ROOM) as embedded,
     ):
         yield embedded.connection_keywords | {"dbname": "postgres"}
 
@@ -88,13 +156,13 @@ def reachable_directory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def database(server: dict[str, str]) -> Iterator[Database]:
-    with fresh_database(server) as fresh:
+def database(server: dict[str, str], way: Way) -> Iterator[Database]:
+    with fresh_database(server, way) as fresh:
         yield fresh
 
 
 @contextmanager
-def fresh_database(server: Mapping[str, str]) -> Iterator[Database]:
+def fresh_database(server: Mapping[str, str], way: Way = nullcontext) -> Iterator[Database]:
     """An empty database, dropped at the end."""
     name = f"test_{uuid4().hex}"
     identifier = sql.Identifier(name)
@@ -103,6 +171,8 @@ def fresh_database(server: Mapping[str, str]) -> Iterator[Database]:
         strategy = sql.SQL("STRATEGY file_copy" if quick else "")
         maintenance.execute(sql.SQL("CREATE DATABASE {} {}").format(identifier, strategy))
         try:
-            yield Database({**server, "dbname": name})
+            direct = {**server, "dbname": name}
+            with way(direct) as keywords:
+                yield Database(dict(keywords), direct)
         finally:
             maintenance.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))

@@ -19,7 +19,7 @@ import pytest
 from conftest import Database
 from sites import Sites
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which what is waited for will not come."""
 
 with_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -86,9 +86,9 @@ class Program:
     def send(self, number: Signals) -> None:
         self._process.send_signal(number)
 
-    def end(self) -> Ended:
+    def end(self, patience: float = PATIENCE) -> Ended:
         """Block until it ends by itself."""
-        code = self._process.wait(PATIENCE)
+        code = self._process.wait(patience)
         for listener in self._listeners:
             listener.join(PATIENCE)
         return Ended(code if code >= 0 else 128 - code, self._heard["out"], self._heard["err"])

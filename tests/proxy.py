@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from domainsched.dburl import DatabaseUrl
+
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds after which what is waited for will not come."""
 
 COMMIT = "COMMIT"
 _STATEMENTS = {b"Q": 0, b"P": 1}
@@ -28,6 +38,8 @@ class Proxy:
     """All that clients sent, in order."""
     on_statement: Callable[[str, Link], Awaitable[None]] | None = None
     """Awaited before a statement is forwarded."""
+    on_connect: Callable[[], Awaitable[None]] | None = None
+    """Awaited before the server is connected to, for a client that is."""
     silent: bool = False
     """Half open: connections are taken, nothing is forwarded either way, nothing is closed."""
     port: int = 0
@@ -41,13 +53,20 @@ class Proxy:
         return DatabaseUrl({**self.target, **plain, **place})
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server = await _connect(self.target)
-        link = Link(self, (reader, writer), server)
+        try:
+            if self.on_connect is not None:
+                await self.on_connect()
+            link = Link(self, (reader, writer), await _connect(self.target))
+        except BaseException:
+            await _close(writer)
+            raise
         self.links.append(link)
         try:
             await link.forward()
+            if link.muted:  # nor does the server hear that its client is gone
+                await asyncio.Event().wait()
         finally:
-            link.close()
+            await link.close()
 
 
 class Link:
@@ -63,7 +82,10 @@ class Link:
         self._from_client, self._to_client = client
         self._from_server, self._to_server = server
         self._deaf = False
+        self.muted = False
+        """Half open for ever, also when the network is sound again."""
         self._answered = asyncio.Event()
+        self._has_ended = False
 
     async def forward(self) -> None:
         ways = [asyncio.create_task(way()) for way in (self._requests, self._answers)]
@@ -73,18 +95,36 @@ class Link:
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
+            self._has_ended = True
+            self._answered.set()
 
-    def close(self) -> None:
-        self._to_client.close()
-        self._to_server.close()
+    @property
+    def _is_silent(self) -> bool:
+        return self.muted or self._proxy.silent
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server has been told that its client is gone."""
+        return self._to_server.is_closing()
+
+    async def close(self) -> None:
+        await _close(self._to_client, self._to_server)
 
     def hang_up(self) -> None:
         """Close the client's side only; the server does not notice."""
         self._deaf = True
         self._to_client.close()
 
+    def reset(self) -> None:
+        """End the client's side with an RST."""
+        connection = self._to_client.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._to_client.transport.abort()
+
     async def ask(self, statement: str) -> None:
         """Have the server execute a statement in this session; the client does not notice."""
+        if self._has_ended:  # and nobody would hear the answer
+            return
         deaf, self._deaf = self._deaf, True
         self._answered.clear()
         text = statement.encode() + b"\0"
@@ -94,13 +134,13 @@ class Link:
 
     async def _requests(self) -> None:
         start_up = await _start_up(self._from_client)
-        if not self._proxy.silent:
+        if not self._is_silent:
             self._to_server.write(start_up)
         while True:
             kind, message = await _message(self._from_client)
             if kind in _STATEMENTS:
                 await self._statement(message.split(b"\0")[_STATEMENTS[kind]].decode())
-            if not self._proxy.silent:
+            if not self._is_silent:
                 self._to_server.write(message_of(kind, message))
 
     async def _statement(self, text: str) -> None:
@@ -111,10 +151,18 @@ class Link:
     async def _answers(self) -> None:
         while True:
             kind, message = await _message(self._from_server)
-            if not self._deaf and not self._proxy.silent:
+            if not self._deaf and not self._is_silent:
                 self._to_client.write(message_of(kind, message))
             if kind == b"Z":
                 self._answered.set()
+
+
+async def _close(*writers: asyncio.StreamWriter) -> None:
+    for writer in writers:  # all, before any wait, in which we may be cancelled
+        writer.close()
+    for writer in writers:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 def message_of(kind: bytes, body: bytes) -> bytes:
@@ -162,3 +210,116 @@ async def proxied(target: Mapping[str, str]) -> AsyncIterator[Proxy]:
 async def _quietly(link: Awaitable[None]) -> None:
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         await link
+
+
+# --- for programs -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a client is held up: at the last of these statements, when they came in this order."""
+
+    statements: tuple[str, ...] = ()
+    """Parts of statements; without any, it is held before it is connected."""
+    committed: bool = False
+    """The statement is executed; what is held up is its answer."""
+
+
+class Hold:
+    """A network that holds its first client up at one point, for a test in another thread."""
+
+    def __init__(self, proxy: Proxy, loop: asyncio.AbstractEventLoop, point: Point) -> None:
+        self.port, self._proxy, self._loop, self._point = proxy.port, proxy, loop, point
+        self._awaited = deque(point.statements)
+        self._held, self._let_go = threading.Event(), asyncio.Event()
+        self.connections = 0
+        self._connected = threading.Condition()
+        proxy.on_connect, proxy.on_statement = self._on_connect, self._on_statement
+
+    def wait(self) -> None:
+        """Block until the client is held up."""
+        assert self._held.wait(PATIENCE), f"it never came to {self._point}: {self.statements}"
+
+    def wait_for_connection(self, number: int) -> None:
+        """Block until there were so many connections."""
+        with self._connected:
+            came = self._connected.wait_for(lambda: self.connections >= number, PATIENCE)
+        assert came, "it never connected"
+
+    @property
+    def statements(self) -> list[str]:
+        return list(self._proxy.statements)
+
+    def let_go(self) -> None:
+        """Let the client go on."""
+        self._do(self._open())
+
+    def swallow(self) -> None:
+        """From now on the network is half open: nothing arrives, on old connections or new."""
+        self._do(self._mute(everything=True))
+
+    def forget(self) -> None:
+        """The connections of now are half open for ever; new ones are sound."""
+        self._do(self._mute(everything=False))
+
+    def cut(self) -> None:
+        """End the connections of now; transactions of clients that wait are rolled back before."""
+        self._do(self._cut())
+
+    def _do(self, change: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(change, self._loop).result(PATIENCE)
+
+    async def _open(self) -> None:
+        self._let_go.set()
+
+    async def _mute(self, *, everything: bool) -> None:
+        self._proxy.silent = everything
+        for link in self._proxy.links:
+            link.muted = True
+        self._let_go.set()
+
+    async def _cut(self) -> None:
+        for link in [link for link in self._proxy.links if not link.is_closed]:
+            await link.ask("ROLLBACK")
+            link.reset()
+            await link.close()
+        self._let_go.set()
+
+    async def _on_connect(self) -> None:
+        with self._connected:
+            self.connections += 1
+            self._connected.notify_all()
+        if not self._point.statements:
+            self._held.set()
+            await self._let_go.wait()
+
+    async def _on_statement(self, text: str, link: Link) -> None:
+        if not self._awaited or self._awaited[0] not in text:
+            return
+        self._awaited.popleft()
+        if self._awaited:
+            return
+        if self._point.committed:
+            await link.ask(text)
+        self._held.set()
+        await self._let_go.wait()
+
+
+@contextmanager
+def held_up(target: Mapping[str, str], point: Point) -> Iterator[Hold]:
+    """Stand between programs and the server of `target`, in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    standing = proxied(target)
+    try:
+        proxy = asyncio.run_coroutine_threadsafe(standing.__aenter__(), loop).result(PATIENCE)
+        try:
+            yield Hold(proxy, loop, point)
+        finally:
+            leaving = standing.__aexit__(None, None, None)
+            asyncio.run_coroutine_threadsafe(leaving, loop).result(PATIENCE)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(PATIENCE)
+        loop.close()

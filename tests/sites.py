@@ -223,6 +223,8 @@ class Sites:
     """
 
     ca_file: Path
+    address: str = LOOPBACK
+    """On which the sites are served."""
     _authority: trustme.CA = field(default_factory=trustme.CA)
     _sites: dict[str, _Site] = field(default_factory=dict)
     _received: list[Received] = field(default_factory=list)
@@ -286,7 +288,7 @@ class Sites:
     @property
     def connect_to_text(self) -> str:
         """Rules that lead every name here without a look-up, separated by commas."""
-        return ",".join([*self._closed_doors(), *self._rules(LOOPBACK)])
+        return ",".join([*self._closed_doors(), *self._rules(self.address)])
 
     @property
     def connect_to(self) -> tuple[ConnectTo, ...]:
@@ -318,11 +320,11 @@ class Sites:
         """The requests to one host so far."""
         return [each for each in self.received if each.host == name]
 
-    def wait_for_requests(self, name: str, count: int = 1, timeout: float = 20) -> None:
+    def wait_for_requests(self, name: str, count: int = 1, timeout: float = 60) -> None:
         """Block until a host has had that many requests."""
         self._wait(lambda: sum(each.host == name for each in self._received) >= count, timeout)
 
-    def wait_until_idle(self, timeout: float = 20) -> None:
+    def wait_until_idle(self, timeout: float = 60) -> None:
         """Block until no visitor is connected."""
         self._wait(lambda: not self._open, timeout)
 
@@ -439,7 +441,7 @@ class _Server(socketserver.ThreadingTCPServer):
     server_address: tuple[str, int]
 
     def __init__(self, sites: Sites, scheme: str) -> None:
-        super().__init__((LOOPBACK, 0), socketserver.BaseRequestHandler)
+        super().__init__((sites.address, 0), socketserver.BaseRequestHandler)
         self._sites = sites
         self._scheme = scheme
 
@@ -451,10 +453,10 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def running_sites() -> Iterator[Sites]:
+def running_sites(address: str = LOOPBACK) -> Iterator[Sites]:
     """Start an empty set of sites, and end all of it."""
     with (
         tempfile.TemporaryDirectory(prefix="domainsched-sites-") as directory,
-        Sites(Path(directory) / "ca.pem") as sites,
+        Sites(Path(directory) / "ca.pem", address) as sites,
     ):
         yield sites

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 from conftest import Database as Place
-from conftest import fresh_database
+from conftest import Way, fresh_database
 from legacy import TENANT, Generation, install
 from psycopg.rows import dict_row
 
@@ -136,13 +136,13 @@ def install_old(place: Place, generation: Generation, statement: str = "") -> No
 
 
 @contextmanager
-def made_once(server: Mapping[str, str]) -> Iterator[Maker]:
+def made_once(server: Mapping[str, str], way: Way = nullcontext) -> Iterator[Maker]:
     """A database for each shape: not for tests that change more than rows."""
     with ExitStack() as stack:
 
         @cache
         def make(shape: str) -> Place:
-            place = stack.enter_context(fresh_database(server))
+            place = stack.enter_context(fresh_database(server, way))
             generation, statement = SHAPES[shape]
             if generation is not None:
                 install_old(place, generation, statement)
@@ -157,10 +157,9 @@ def made_once(server: Mapping[str, str]) -> Iterator[Maker]:
 @contextmanager
 def stranger(place: Place, statement: str, *values: object) -> Iterator[None]:
     """Somebody else's transaction, which stays open."""
-    with psycopg.connect(**place.keywords) as connection:  # type: ignore[arg-type] # are strings
+    with place.connect() as connection, connection.transaction(force_rollback=True):
         connection.execute(statement, values or None)
         yield
-        connection.rollback()
 
 
 ACTIVITY = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"

@@ -308,25 +308,6 @@ def test_a_run_whose_database_is_gone_says_so_and_loses_nothing(
     assert set(world.column("status").values()) == {"completed"}
 
 
-@with_proc
-def test_a_run_outlives_its_server_being_killed_and_started_again(
-    private_server: PrivateServer, sites: Sites, gate: Event, tmp_path: Path
-) -> None:
-    with ExitStack() as stack:
-        world = World(sites, stack.enter_context(private_server.running()), tmp_path)
-        world.add(*names(4), behaviour=behind(gate))
-        program = stack.enter_context(world.start("process", "--concurrency", "2", "-v"))
-        sites.wait_for_requests("n01.test")
-        private_server.kill()
-        gate.set()
-        with private_server.running():
-            ended = program.end()
-            assert (ended.code, ended.out) == (0, "")
-            assert set(world.column("status").values()) == {"completed"}
-            assert set(world.column("attempts").values()) == {1}
-    assert sum(world.visits().values()) == 4
-
-
 def test_watch_outlives_a_restart_of_its_server_and_ends_well_on_sigterm(
     private_server: PrivateServer, sites: Sites, tmp_path: Path
 ) -> None:

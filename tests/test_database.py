@@ -26,6 +26,8 @@ from domainsched.dburl import DatabaseUrl
 from domainsched.embedded import EmbeddedServer
 from domainsched.errors import DatabaseError, Refused
 
+pytestmark = pytest.mark.direct("it cuts, blocks and watches its own sessions")
+
 PASSWORD = "correct horse/battery?staple"
 PATIENCE = timedelta(seconds=30)
 """Longer than any test waits when all is well."""
@@ -475,7 +477,8 @@ STATES = {
     "54000": ("PostgreSQL refused a statement", False),
     "54001": ("PostgreSQL refused a statement", False),
     "P0001": ("PostgreSQL refused a statement", False),
-    "53100": ("the database server's disk is full", False),
+    "53100": ("the database server's disk is full", True),
+    "53200": ("the database server is out of memory", True),
     "53300": ("the database has no connection to spare", True),
     "25006": ("the database is read-only", True),
     "25P03": ("PostgreSQL could not go on", True),
@@ -488,6 +491,7 @@ STATES = {
     "57P02": ("PostgreSQL could not go on", True),
     "57P03": ("the database server is starting up", True),
     "08006": ("PostgreSQL could not go on", True),
+    "58030": ("PostgreSQL could not go on", True),
     "XX000": ("PostgreSQL could not go on", False),
 }
 

@@ -15,10 +15,10 @@ from uuid import uuid4
 
 import pytest
 from conftest import Database as Place
-from legacy import TENANT, Generation
+from conftest import Way
+from legacy import Generation
 from proxy import COMMIT, Link, Proxy, proxied
 from tables import (
-    ACTIVITY,
     LEASE,
     SHAPES,
     Bench,
@@ -30,7 +30,6 @@ from tables import (
     made_once,
     stranger,
     take,
-    until,
     url,
 )
 
@@ -54,8 +53,8 @@ def domains(claimed: Claimed) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def shaped(server: dict[str, str]) -> Iterator[Maker]:
-    with made_once(server) as make:
+def shaped(server: dict[str, str], way: Way) -> Iterator[Maker]:
+    with made_once(server, way) as make:
         yield make
 
 
@@ -775,12 +774,16 @@ async def test_a_commit_that_arrives_late_is_waited_for(bench: Bench, ending: Tr
         async def late(statement: str, link: Link) -> None:
             if statement != COMMIT:
                 return
-            proxy.on_statement = None
+            proxy.on_statement = look
             link.hang_up()
-            waiting = "wait_event_type = 'Lock' AND query LIKE '%UPDATE%'"
-            await asyncio.to_thread(until, bench.superuser, waiting)
+            await looked.wait()
             await link.ask(COMMIT)
 
+        async def look(statement: str, _: Link) -> None:
+            if statement == COMMIT:
+                looked.set()
+
+        looked = asyncio.Event()
         proxy.on_statement = late
         assert await queue.settle([(claim, ending)]) == {claim.id}
     assert bench.row()["status"] != "processing"
@@ -838,51 +841,6 @@ async def test_eight_workers_claim_five_hundred_rows_each_exactly_once(bench: Be
 
 
 # --- what it costs, and what it leaves behind -------------------------------------------------
-
-MANY = 100_000
-FILL = f"""
-    INSERT INTO domains (domain, tenant_id, status, due_at)
-    SELECT n || '.test', '{TENANT}',
-        CASE WHEN n % 2 = 0 THEN 'completed' ELSE 'pending' END, now() - n * interval '1 second'
-    FROM generate_series(1, {MANY}) n
-"""
-READ = """
-    SELECT t.seq_scan, i.idx_scan, i.idx_tup_read
-    FROM pg_stat_user_tables t JOIN pg_stat_user_indexes i USING (relid)
-    WHERE t.relname = 'domains' AND i.indexrelname = 'domains_due_idx'
-"""
-
-
-@pytest.mark.parametrize(
-    ("shape", "statistics"), [("ours", "fresh"), ("ours", "stale"), ("november", "stale")]
-)
-async def test_a_claim_among_many_rows_reads_only_the_head_of_its_index(
-    database: Place, shape: str, statistics: str
-) -> None:
-    if shape == "november":
-        install_old(database, Generation.NOVEMBER_2025)
-    async with benched(database) as bench:
-        bench.execute("ALTER TABLE domains SET (autovacuum_enabled = off)")
-        bench.execute("ANALYZE domains")
-        bench.execute(FILL)
-        if statistics == "fresh":
-            bench.execute("ANALYZE domains")
-    before = counters(database)
-    async with Database(url(database)) as ours:
-        queue = Queue(ours, bench.table)
-        assert len((await take(queue, 10)).claims) == 10
-    after = counters(database)
-    sequential, scans, entries = (new - old for new, old in zip(after, before, strict=True))
-    assert (sequential, scans) == (0, 1)
-    assert entries <= 20
-
-
-def counters(place: Place) -> tuple[Any, ...]:
-    """What was read so far; a session hands in its numbers when it ends."""
-    others = "pid <> pg_backend_pid() AND backend_type = 'client backend'"
-    with place.connect() as superuser:
-        until(superuser, f"pid = pg_backend_pid() AND NOT EXISTS ({ACTIVITY} AND {others})")
-        return superuser.execute(READ).fetchall()[0]
 
 
 async def test_nothing_is_prepared_and_no_setting_stays_behind(database: Place) -> None:

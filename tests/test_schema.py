@@ -308,7 +308,17 @@ PREPARATIONS = {
     "two columns": "ALTER TABLE domains DROP title, DROP claim_token",
     "complete": "SELECT",
 }
-READING = ("SELECT", "BEGIN", "COMMIT", "LOCK", "SAVEPOINT", "RELEASE", '"', "ROLLBACK")
+READING = (
+    "SELECT",
+    "SET LOCAL",
+    "BEGIN",
+    "COMMIT",
+    "LOCK",
+    "SAVEPOINT",
+    "RELEASE",
+    '"',
+    "ROLLBACK",
+)
 
 
 @pytest.mark.parametrize("preparation", PREPARATIONS)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, Signals
 from threading import Barrier, Event
 from typing import Any
 
@@ -136,10 +136,10 @@ class PrivateServer:
         with EmbeddedServer.at(self.home, os.environ, settings={"fsync": "off"}) as server:
             yield Database(server.connection_keywords)
 
-    def kill(self) -> None:
-        """End the server as the kernel does when memory runs out."""
+    def end(self, number: Signals = SIGKILL) -> None:
+        """End the server by a signal; without one, as the kernel does when memory runs out."""
         pid = int((self.home / "data" / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, SIGKILL)
+        os.kill(pid, number)
         assert has_ended(pid)
 
 

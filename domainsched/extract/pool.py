@@ -126,11 +126,19 @@ class ExtractionPool:
         return child
 
     async def _discard(self, child: _Child) -> None:
-        child.kill()
+        """End a child. One that hung up is ending: Popen, asked to kill it, would reap it first.
+
+        asyncio then misses it, and says so on standard error.
+        """
         self._children.discard(child)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_END.total_seconds()):
-                await child.ended()
+        if not child.has_hung_up:
+            child.kill()
+        for _ in range(2):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END.total_seconds()):
+                    await child.ended()
+                    return
+            child.kill()
 
 
 class _Child:
@@ -146,6 +154,10 @@ class _Child:
     @property
     def is_alive(self) -> bool:
         return self._process.returncode is None
+
+    @property
+    def has_hung_up(self) -> bool:
+        return self._stdout.at_eof()
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
