@@ -30,6 +30,7 @@ OUTSIDE_SETTINGS = (
     "SUPABASE_URL",
 )
 VARIABLES = (*SETTINGS, *ALIASES, *OUTSIDE_SETTINGS)
+OF_TESTS = {"DOMAINSCHED_TEST_URL", "DOMAINSCHED_SOAK_MINUTES", "DOMAINSCHED_STORM_SEED"}
 OF_THE_MACHINE = {"DOMAINSCHED_PROCESSES", "DOMAINSCHED_USER_AGENT"}
 """Their defaults differ from machine to machine or version to version: left empty."""
 
@@ -90,7 +91,12 @@ def test_a_shell_reads_the_uncommented_example_as_we_do(tmp_path: Path) -> None:
 
 def test_neither_names_a_setting_that_does_not_exist() -> None:
     for text in (EXAMPLE, README):
-        assert set(re.findall(r"\bDOMAINSCHED_[A-Z_]*[A-Z]\b", text)) <= {
-            *VARIABLES,
-            "DOMAINSCHED_TEST_URL",
-        }
+        assert set(re.findall(r"\bDOMAINSCHED_[A-Z_]*[A-Z]\b", text)) <= {*VARIABLES, *OF_TESTS}
+
+
+SHOWN_BY = re.findall(r"`(test_\w+\.py)::(\w+)`", README)
+
+
+@pytest.mark.parametrize(("file", "name"), SHOWN_BY)
+def test_each_guarantee_s_test_is_there(file: str, name: str) -> None:
+    assert re.search(rf"^(async )?def {name}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE)
