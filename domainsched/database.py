@@ -108,11 +108,6 @@ class Database:
         if connection is not None:
             await connection.close()
 
-    def abandon(self) -> None:
-        """Cut the connection under whatever is being waited for, which then fails at once."""
-        if self._connection is not None:
-            _cut(self._connection)
-
     @contextlib.asynccontextmanager
     async def transaction(
         self,

@@ -30,7 +30,8 @@ from signal import Signals
 from threading import Condition, Thread
 from typing import Any
 
-PATIENCE = 30.0
+PATIENCE = 120.0
+"""Seconds after which what is waited for will not come; a storm is a load of its own."""
 
 # --- the supervisor's side --------------------------------------------------------------------
 

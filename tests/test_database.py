@@ -240,26 +240,6 @@ async def test_a_commit_whose_answer_does_not_come_has_an_end(database: Place) -
         assert error.what.startswith("lost the connection")
 
 
-async def test_abandoning_ends_whatever_is_waited_for(database: Place, ours: Database) -> None:
-    waiting = asyncio.create_task(error_of(ours, "SELECT pg_sleep(60)"))
-    with database.connect() as superuser:
-        await asyncio.to_thread(until, superuser, "wait_event = 'PgSleep'")
-    with within(timedelta(seconds=5)):
-        ours.abandon()
-        error = await waiting
-    assert error.what.startswith("lost the connection")
-    assert await ask(ours) == 1
-
-
-async def test_abandoning_what_is_not_open_does_nothing(database: Place) -> None:
-    ours = Database(url(database))
-    ours.abandon()
-    assert await ask(ours) == 1
-    await ours.close()
-    ours.abandon()
-    await ours.close()
-
-
 async def test_cancelling_leaves_the_connection_to_others(database: Place, ours: Database) -> None:
     waiting = asyncio.create_task(ask(ours, "SELECT pg_sleep(60)"))
     with database.connect() as superuser:
