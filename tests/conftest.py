@@ -46,17 +46,9 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 # --- ways to the database ---------------------------------------------------------------------
 
 WAYS = ("direct", "pooler", "pgbouncer")
-ORDINARY_WAYS = {
-    "test_acceptance": ("pooler",),
-    "test_queue": ("direct", "pooler"),
-    "test_schema": ("pooler",),
-    "test_store": ("direct", "pooler"),
-    "test_worker": WAYS,
-}
-"""How the tests of a module go that have a database, when no `--way` is given; others: directly.
-
-What is slow goes one way only: the one that is the harder for it.
-"""
+INTEGRATION = ("test_acceptance", "test_queue", "test_schema", "test_store", "test_worker")
+"""Modules whose tests go through the pooler when no `--way` is given: what works there works
+directly, too. All others go directly."""
 
 Way = Callable[[Mapping[str, str]], AbstractContextManager[Mapping[str, str]]]
 """From keywords that lead straight to a database to those that lead there so."""
@@ -77,10 +69,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     module = metafunc.module.__name__.rpartition(".")[2]
     wanted = metafunc.config.getoption("way")
-    ways = (wanted,) if wanted else ORDINARY_WAYS.get(module, ("direct",))
+    way = wanted or ("pooler" if module in INTEGRATION else "direct")
     if metafunc.definition.get_closest_marker("direct"):
-        ways = ("direct",)
-    metafunc.parametrize("way", ways, indirect=True, scope="session")
+        way = "direct"
+    metafunc.parametrize("way", [way], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -499,7 +499,7 @@ class QueueMachine(RuleBasedStateMachine):
 # --- tests ------------------------------------------------------------------------------------
 
 STEPS = 100
-HISTORIES = {"ours": 40, "november": 12, "enum": 12}
+HISTORIES = {"ours": 30, "november": 10, "enum": 10}
 """How many for each shape of the table."""
 
 
