@@ -10,15 +10,22 @@ from pathlib import Path
 from uuid import uuid4
 
 from domainsched.addresses import AddressPolicy
-from domainsched.config import Settings
+from domainsched.attempt import Fetches, Visitor
+from domainsched.config import Settings, scraper_api_key
 from domainsched.database import Database
 from domainsched.extract.pool import ExtractionPool
 from domainsched.fetch import ConnectTo, Fetcher, FetchSettings, Resolve
+from domainsched.fetch.scraperapi import (
+    CreditBudget,
+    Mode,
+    ScraperApi,
+    ScraperSettings,
+    ViaScraperApi,
+)
 from domainsched.models import Claim, RunSummary, Settled
 from domainsched.queue import Queue
 from domainsched.retry import Policy
 from domainsched.schema import Table
-from domainsched.visit import Visitor
 from domainsched.worker import Plan, Run, Stop
 
 
@@ -44,21 +51,29 @@ async def process(
     on_begin: Callable[[Claim], None],
     on_settled: Callable[[Settled], None],
     surroundings: Surroundings = INTERNET,
+    credit_budget: CreditBudget,
 ) -> RunSummary:
-    """Do one run as the settings say.
+    """Do one run as the settings say; runs of one command share its `credit_budget`.
 
     Raises:
+        ConfigError: ScraperAPI cannot be used, or refuses to serve us and is always to be asked.
         DatabaseError: the database stayed away.
         NetworkDown: nothing outside could be reached.
     """
     run_id = uuid4().hex[:8]
+    spent_before = credit_budget.spent
     async with (
         Fetcher(fetch_settings(settings, surroundings), surroundings.resolve) as fetcher,
         ExtractionPool(settings.processes) as extractor,
     ):
         run = Run(
             Queue(database, table, tenant=settings.tenant),
-            Visitor(fetcher, extractor, run_id=run_id),
+            Visitor(
+                _ways(fetcher, settings, surroundings, credit_budget),
+                extractor,
+                run_id=run_id,
+                contact_pages=settings.contact_pages,
+            ),
             plan(settings),
             worker=f"{socket.gethostname()}:{os.getpid()}:{run_id}",
             run_id=run_id,
@@ -66,7 +81,9 @@ async def process(
             on_begin=on_begin,
             on_settled=on_settled,
         )
-        return await run.run()
+        summary = await run.run()
+    summary.credits = credit_budget.spent - spent_before
+    return summary
 
 
 def plan(settings: Settings) -> Plan:
@@ -90,4 +107,36 @@ def fetch_settings(settings: Settings, surroundings: Surroundings) -> FetchSetti
         verify=not settings.insecure,
         trust=surroundings.trust,
         connect_to=tuple(ConnectTo.parse(rule) for rule in settings.connect_to),
+        ignore_robots=settings.ignore_robots,
+        per_address=settings.per_address,
+    )
+
+
+def _ways(
+    fetcher: Fetcher, settings: Settings, surroundings: Surroundings, budget: CreditBudget
+) -> Fetches:
+    """Say by which ways pages are had."""
+    if settings.scraper_api == "off":
+        return fetcher
+    api = ScraperApi(scraper_settings(settings, surroundings), budget, surroundings.resolve)
+    return ViaScraperApi(fetcher, api, Mode(settings.scraper_api))
+
+
+def scraper_settings(settings: Settings, surroundings: Surroundings) -> ScraperSettings:
+    """Say how ScraperAPI is asked.
+
+    Raises:
+        ConfigError: its key cannot be read, or is none.
+    """
+    return ScraperSettings(
+        key=scraper_api_key(settings),
+        endpoint=settings.scraper_api_url,
+        render=settings.scraper_render,
+        premium=settings.scraper_premium,
+        ultra_premium=settings.scraper_ultra_premium,
+        country=settings.scraper_country,
+        retries=settings.scraper_retries,
+        timeout=settings.scraper_timeout,
+        addresses=AddressPolicy(settings.allow_private, settings.allow_network),
+        trust=surroundings.trust,
     )

@@ -21,8 +21,18 @@ import typer
 from typer.core import TyperGroup
 
 from domainsched import __version__
-from domainsched.config import Settings, about, contents, duration, environment, shown, utf8
+from domainsched.config import (
+    Settings,
+    about,
+    contents,
+    duration,
+    environment,
+    scraper_api_key,
+    shown,
+    utf8,
+)
 from domainsched.errors import (
+    ConfigError,
     DomainschedError,
     ExitCode,
     UsageError,
@@ -109,6 +119,11 @@ Interval = Annotated[str | None, _flag("interval", "DURATION")]
 AllowNetwork = Annotated[str | None, _flag("allow_network", "CIDR,...")]
 AllowPrivate = Annotated[bool, typer.Option("--allow-private", help=about("allow_private"))]
 Insecure = Annotated[bool, typer.Option("--insecure", help=about("insecure"))]
+PerAddress = Annotated[str | None, _flag("per_address", "N")]
+ContactPages = Annotated[str | None, _flag("contact_pages", "N")]
+IgnoreRobots = Annotated[bool, typer.Option("--ignore-robots", help=about("ignore_robots"))]
+ScraperApi = Annotated[str | None, _flag("scraper_api", "WHEN")]
+ScraperBudget = Annotated[str | None, _flag("scraper_budget", "CREDITS")]
 
 File = Annotated[
     list[str] | None,
@@ -210,8 +225,16 @@ def _session(ctx: typer.Context, parameters: Mapping[str, Any]) -> Session:
     if verbosity > 1:
         from domainsched.connect import secrets  # it loads psycopg
 
-        report.secrets = secrets(settings, environ)
+        report.secrets = (*secrets(settings, environ), *_scraper_secrets(settings))
     return Session(settings, environ, report)
+
+
+def _scraper_secrets(settings: Settings) -> tuple[str, ...]:
+    try:
+        key = scraper_api_key(settings)
+    except ConfigError:  # it is told where the key is needed
+        return ()
+    return (key,) if key else ()
 
 
 class _ToReport(logging.Handler):
@@ -325,6 +348,11 @@ def process(
     allow_network: AllowNetwork = None,
     allow_private: AllowPrivate = False,
     insecure: Insecure = False,
+    per_address: PerAddress = None,
+    contact_pages: ContactPages = None,
+    ignore_robots: IgnoreRobots = False,
+    scraper_api: ScraperApi = None,
+    scraper_budget: ScraperBudget = None,
     strict: Strict = False,
     dry_run: DryRun = False,
     tenant: Tenant = None,

@@ -22,6 +22,7 @@ from domainsched.errors import (
     NetworkDown,
     UsageError,
 )
+from domainsched.fetch.scraperapi import CreditBudget
 from domainsched.intake import Intake
 from domainsched.models import Kind, RunSummary, Upcoming
 from domainsched.names import canonical
@@ -62,7 +63,8 @@ async def process(session: Session, *, strict: bool) -> int:
     async with opened_table(settings, session.environ, session.announce) as (database, table):
         stop = Stop()
         with _stopping(session, stop):
-            summary = await _round(session, database, table, stop)
+            budget = CreditBudget(settings.scraper_budget)
+            summary = await _round(session, database, table, stop, budget)
     if stop.signal is not None:
         return 128 + stop.signal
     if strict and summary.failed:
@@ -80,10 +82,10 @@ async def watch(
     settings = session.settings
     end = None if patience is None else time.monotonic() + patience.total_seconds()
     async with opened_table(settings, session.environ, session.announce) as (database, table):
-        stop = Stop()
+        stop, budget = Stop(), CreditBudget(settings.scraper_budget)
         with _stopping(session, stop):
             while not stop.is_set and session.report.loss is None:
-                upcoming = await _tick(session, database, table, stop, observe=observe)
+                upcoming = await _tick(session, database, table, stop, budget, observe=observe)
                 if until_idle and upcoming is not None and not upcoming.unfinished:
                     break
                 if end is not None and time.monotonic() > end:
@@ -103,7 +105,13 @@ def _still_busy(upcoming: Upcoming | None) -> DomainschedError:
 
 
 async def _tick(
-    session: Session, database: Database, table: Table, stop: Stop, *, observe: bool
+    session: Session,
+    database: Database,
+    table: Table,
+    stop: Stop,
+    budget: CreditBudget,
+    *,
+    observe: bool,
 ) -> Upcoming | None:
     """Do one round of `watch`, and say what there is to do next; None when that is not known."""
     store = Store(database, table, tenant=session.settings.tenant)
@@ -111,14 +119,16 @@ async def _tick(
         if observe:
             session.report.glimpse(await store.glance())
         else:
-            await _round(session, database, table, stop)
+            await _round(session, database, table, stop, budget)
         return await store.upcoming()
     except (DatabaseError, NetworkDown) as error:
         session.report.warning(f"{error.what}: {error.why}", "trying again")
         return None
 
 
-async def _round(session: Session, database: Database, table: Table, stop: Stop) -> RunSummary:
+async def _round(
+    session: Session, database: Database, table: Table, stop: Stop, budget: CreditBudget
+) -> RunSummary:
     """Do one run, and say how it went."""
     settings, report = session.settings, session.report
     with report.running(settings.limit or None):
@@ -129,6 +139,7 @@ async def _round(session: Session, database: Database, table: Table, stop: Stop)
             stop=stop,
             on_begin=report.begun,
             on_settled=lambda settled: report.settled(settled, settings.max_attempts),
+            credit_budget=budget,
         )
     upcoming = await Store(database, table, tenant=settings.tenant).upcoming()
     report.summary(summary, upcoming.due, upcoming.next_due)

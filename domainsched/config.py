@@ -12,6 +12,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from domainsched import __version__, dburl
@@ -42,6 +43,10 @@ _CREDENTIALS = re.compile(
     r"(?!/(?!/)|\.{1,2}/|~)(?:[^:]*:.*@|.*\b(?:password|passwd|pwd)\s*=)",
     re.IGNORECASE | re.DOTALL,
 )
+_SCRAPER_KEY_VARIABLES = frozenset({"SCRAPER_API_KEY", "SCRAPER_API_KEY_FILE"})
+_KEY = re.compile("[!-~]{8,200}")
+"""It goes into a header; and what is shorter could not be told from other text, to be taken out."""
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _MAX_FILE_BYTES = 64 * 1024
 _MAX_SHOWN = 200
 
@@ -100,6 +105,34 @@ def flag(text: str) -> bool:
     if text.lower() in _FALSE:
         return False
     raise ValueError("neither true nor false")
+
+
+def choice(*words: str) -> Callable[[str], str]:
+    """Make a parser for one of some words."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"none of {', '.join(words)}")
+        return text.lower()
+
+    return parse
+
+
+def country(text: str) -> str:
+    """Read a country's code, two letters (ISO 3166-1)."""
+    if not re.fullmatch("[A-Za-z]{2}", text):
+        raise ValueError("not a country's code of two letters")
+    return text.lower()
+
+
+def geotargeting(text: str) -> str | None:
+    """Read the old switch: on, it meant the United States."""
+    return "us" if flag(text) else None
+
+
+def tries(text: str) -> int:
+    """Read the old number of retries, which counted the first try too."""
+    return max(whole(0)(text) - 1, 0)
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -247,6 +280,78 @@ class Settings:
         "",
         "HOST:PORT:TO_HOST:TO_PORT,...: connect elsewhere, as curl's --connect-to",
     )
+    per_address: int = _setting(
+        "DOMAINSCHED_PER_ADDRESS",
+        whole(0),
+        "4",
+        "connections to one address at the same time; 0 for any number",
+    )
+    ignore_robots: bool = _setting(
+        "DOMAINSCHED_IGNORE_ROBOTS", flag, "false", "visit what robots.txt asks to leave alone"
+    )
+    contact_pages: int = _setting(
+        "DOMAINSCHED_CONTACT_PAGES",
+        whole(0),
+        "2",
+        "contact pages to read where a home page gives no address",
+    )
+    scraper_api: str = _setting(
+        "DOMAINSCHED_SCRAPER_API",
+        choice("off", "fallback", "always"),
+        "off",
+        "pay ScraperAPI for home pages: off, fallback (where a visit was blocked), always",
+    )
+    scraper_budget: int = _setting(
+        "DOMAINSCHED_SCRAPER_BUDGET", whole(1), "100", "the most credits of ScraperAPI a run spends"
+    )
+    scraper_api_key: str = _setting("SCRAPER_API_KEY", str, "", "ScraperAPI's key", secret=True)
+    scraper_api_key_file: str = _setting(
+        "SCRAPER_API_KEY_FILE", str, "", "a file that holds SCRAPER_API_KEY, and nothing else"
+    )
+    scraper_api_url: str = _setting(
+        "DOMAINSCHED_SCRAPER_API_URL",
+        str,
+        "https://api.scraperapi.com/",
+        "where ScraperAPI is; https, or on loopback",
+        secret=True,
+    )
+    scraper_render: bool = _setting(
+        "DOMAINSCHED_SCRAPER_RENDER",
+        flag,
+        "false",
+        "have ScraperAPI run a page's scripts",
+        aliases={"SCRAPER_API_ENABLE_JS_RENDERING": flag},
+    )
+    scraper_premium: bool = _setting(
+        "DOMAINSCHED_SCRAPER_PREMIUM",
+        flag,
+        "false",
+        "have ScraperAPI use residential addresses",
+        aliases={"SCRAPER_API_ENABLE_PREMIUM": flag},
+    )
+    scraper_ultra_premium: bool = _setting(
+        "DOMAINSCHED_SCRAPER_ULTRA_PREMIUM", flag, "false", "have ScraperAPI use its best addresses"
+    )
+    scraper_country: str | None = _setting(
+        "DOMAINSCHED_SCRAPER_COUNTRY",
+        country,
+        "",
+        "have ScraperAPI use addresses of this country",
+        aliases={"SCRAPER_API_ENABLE_GEOTARGETING": geotargeting},
+    )
+    scraper_retries: int = _setting(
+        "DOMAINSCHED_SCRAPER_RETRIES",
+        whole(0),
+        "1",
+        "further tries where ScraperAPI is busy or fails",
+        aliases={"SCRAPER_API_MAX_RETRIES": tries},
+    )
+    scraper_timeout: timedelta = _setting(
+        "DOMAINSCHED_SCRAPER_TIMEOUT",
+        positive_duration,
+        "75s",
+        "time for one domain at ScraperAPI, all tries; added to the timeout",
+    )
 
     @classmethod
     def load(cls, flags: Mapping[str, str | None], environ: Mapping[str, str]) -> Self:
@@ -266,12 +371,83 @@ class Settings:
         return settings
 
     def _check(self) -> None:
-        if self.timeout * 2 > self.lease:
+        helped = self.scraper_api != "off"
+        visit = self.timeout + (self.scraper_timeout if helped else timedelta())
+        if visit * 2 > self.lease:
             raise ConfigError(
                 "the lease is too short for the timeout",
                 why="a claim must outlive the visit it is for, twice over",
-                hint="raise --lease, or lower --timeout",
+                hint="raise --lease, or lower --timeout"
+                + (" or DOMAINSCHED_SCRAPER_TIMEOUT" if helped else ""),
             )
+        if helped:
+            self._check_scraper()
+
+    def _check_scraper(self) -> None:
+        if not (self.scraper_api_key or self.scraper_api_key_file):
+            raise ConfigError(
+                f"--scraper-api {self.scraper_api} needs a key",
+                why="neither SCRAPER_API_KEY nor SCRAPER_API_KEY_FILE is set",
+                hint="set one of them, or --scraper-api off",
+            )
+        if self.scraper_premium and self.scraper_ultra_premium:
+            raise ConfigError(
+                "premium and ultra premium exclude each other",
+                why="ScraperAPI takes one of them",
+                hint="unset DOMAINSCHED_SCRAPER_PREMIUM or DOMAINSCHED_SCRAPER_ULTRA_PREMIUM",
+            )
+        if not _is_safe_endpoint(self.scraper_api_url):
+            raise ConfigError(
+                "DOMAINSCHED_SCRAPER_API_URL cannot be used",
+                why="the key travels there, so it is https:// or on loopback, and nothing but"
+                " scheme, host, port and path; it is not shown, since it may hold a key",
+                hint="unset it for ScraperAPI's own",
+            )
+
+
+def scraper_api_key(settings: Settings) -> str:
+    """Find ScraperAPI's key; empty if there is none.
+
+    Raises:
+        ConfigError: two are set, or one that cannot be one; it is not shown.
+    """
+    key, path = settings.scraper_api_key, settings.scraper_api_key_file
+    if key and path:
+        raise ConfigError(
+            "both SCRAPER_API_KEY and SCRAPER_API_KEY_FILE are set", hint="unset one of them"
+        )
+    name = "SCRAPER_API_KEY_FILE" if path else "SCRAPER_API_KEY"
+    key = _key_file(Path(path)) if path else key
+    if (key or path) and not _KEY.fullmatch(key):
+        raise ConfigError(
+            f"{name} holds no key of ScraperAPI",
+            why="one has 8 to 200 visible ASCII characters",
+            hint="copy it from the dashboard of ScraperAPI",
+        )
+    return key
+
+
+def _key_file(path: Path) -> str:
+    try:
+        return contents(path).decode("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(
+            f"cannot read SCRAPER_API_KEY_FILE {path}",
+            why=reason or "",
+            hint="correct the path, or its permissions",
+        ) from None
+
+
+def _is_safe_endpoint(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # brackets or a port that are none
+        return False
+    is_plain = url.isascii() and url.isprintable() and not set(url) & set(" ?#@\\")
+    secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    return is_plain and secure and bool(parts.hostname) and port != 0
 
 
 def about(name: str) -> str:
@@ -339,6 +515,7 @@ def _without_waiting(path: str, flags: int) -> int:
 def _same_things() -> Iterator[frozenset[str]]:
     """Group the variables that decide the same thing: one of them outvotes all of a lower layer."""
     yield DATABASE_VARIABLES
+    yield _SCRAPER_KEY_VARIABLES
     for spec in Settings.__dataclass_fields__.values():
         yield frozenset({spec.metadata["env"], *spec.metadata["aliases"]})
 

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     RATE_LIMITED = "rate_limited"
     BLOCKED = "blocked"
     CHALLENGE = "challenge"
+    ROBOTS = "robots"
     TOO_MANY_REDIRECTS = "too_many_redirects"
     BAD_REDIRECT = "bad_redirect"
     NOT_HTML = "not_html"
@@ -103,6 +104,9 @@ class Page:
     """`version`, `issuer`, `expires` (RFC 3339) of a verified https connection."""
     notes: tuple[str, ...] = ()
     """What was tried before and failed, in words: "https: certificate has expired"."""
+    credits: int | None = None
+    """What ScraperAPI took for it: then nobody knows `ip_address` (empty) and `tls`. None: the site
+    itself gave it to us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,8 @@ class RunSummary:
     failed: int = 0
     released: int = 0
     lost: int = 0
+    credits: int = 0
+    """What ScraperAPI took."""
     elapsed: timedelta = timedelta()
     kinds: dict[Kind, int] = field(default_factory=dict)
 

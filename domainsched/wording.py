@@ -149,6 +149,7 @@ def summary_record(summary: RunSummary, due: int) -> dict[str, object]:
         "error": summary.failed,
         "released": summary.released,
         "lost": summary.lost,
+        "credits": summary.credits,
         "kinds": dict(summary.kinds),
         "due": due,
         "elapsed_ms": round(summary.elapsed.total_seconds() * 1000),
@@ -168,6 +169,8 @@ def summary_line(summary: RunSummary, due: int) -> str:
     text = f"{count(tried, 'domain')} in {span(summary.elapsed)}" + (f": {parts}" if parts else "")
     if summary.released:
         text += f"; {count(summary.released, 'claim')} released"
+    if summary.credits:
+        text += f"; ScraperAPI took {count(summary.credits, 'credit')}"
     return f"{text}. {due:,} still due." if due else f"{text}."
 
 

@@ -141,6 +141,7 @@ def to_sites(sites: Sites) -> dict[str, str]:
     return {
         "DOMAINSCHED_CONNECT_TO": sites.connect_to_text,
         "DOMAINSCHED_ALLOW_NETWORK": "127.0.0.0/8",
+        "DOMAINSCHED_PER_ADDRESS": "0",  # all of them are at one
         "SSL_CERT_FILE": str(sites.ca_file),
     }
 

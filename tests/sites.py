@@ -63,6 +63,8 @@ class Received:
     """Names in lower case."""
     at: float
     """By `time.monotonic()`."""
+    connection: int
+    """Requests with the same number came on the same connection."""
 
 
 class Exchange:
@@ -71,12 +73,19 @@ class Exchange:
     def __init__(self, received: Received, connection: socket.socket, stopping: Event) -> None:
         self.received = received
         self.stopping = stopping
+        self.goes_on = False
+        """The answer says that the connection may be used again."""
         self._connection = connection
 
     def send(self, data: bytes) -> None:
         """Send `data`, unless the visitor has gone."""
+        self.goes_on = b"\r\nconnection: keep-alive\r\n" in data.lower()
         with suppress(OSError):
             self._connection.sendall(data)
+
+    def hang_up(self) -> None:
+        """End the connection whatever the answer says."""
+        self.goes_on = False
 
     def drip(self, data: bytes, interval: float) -> None:
         """Send `data` a byte at a time until the visitor has had enough."""
@@ -100,6 +109,10 @@ class Exchange:
 
 
 Behaviour = Callable[[Exchange], None]
+
+
+KEPT = {"Connection": "keep-alive"}
+"""The header of an answer whose connection may be used again."""
 
 
 def answer(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> bytes:
@@ -210,6 +223,7 @@ def schemes(*, http: Behaviour, https: Behaviour) -> Behaviour:
 @dataclass
 class _Site:
     behaviour: Behaviour
+    robots: Behaviour | None
     certificate: Certificate
     ports: Mapping[str, Port]
 
@@ -232,6 +246,7 @@ class Sites:
     _changed: Condition = field(default_factory=Condition)
     _stopping: Event = field(default_factory=Event)
     _resources: ExitStack = field(default_factory=ExitStack)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
         self.context_for = cache(self._context_for)
@@ -266,14 +281,18 @@ class Sites:
         self,
         *names: str,
         behaviour: Behaviour | None = None,
+        robots: Behaviour | None = None,
         certificate: Certificate = Certificate.GOOD,
         http: Port = Port.OPEN,
         https: Port = Port.OPEN,
     ) -> None:
-        """Serve `behaviour` (an ordinary page) under each name. `www.` is a name of its own."""
+        """Serve `behaviour` (an ordinary page) under each name. `www.` is a name of its own.
+
+        `robots` answers for /robots.txt, which otherwise is not there.
+        """
         ports = {"http": http, "https": https}
         for name in names:
-            self._sites[name] = _Site(behaviour or page(), certificate, ports)
+            self._sites[name] = _Site(behaviour or page(), robots, certificate, ports)
 
     @property
     def http_port(self) -> int:
@@ -312,7 +331,7 @@ class Sites:
 
     @property
     def received(self) -> tuple[Received, ...]:
-        """Every request so far."""
+        """Every request so far, but for those for a robots.txt that is not there."""
         with self._changed:
             return tuple(self._received)
 
@@ -359,14 +378,25 @@ class Sites:
             self._changed.notify_all()
 
     def _answer(self, connection: socket.socket, scheme: str) -> None:
-        received = _read_request(connection, scheme)
-        if received is None:
-            return
+        number = next(self._numbers)
+        while received := _read_request(connection, scheme, number):
+            behaviour = self._behaviour(received)
+            exchange = Exchange(received, connection, self._stopping)
+            behaviour(exchange)
+            if not exchange.goes_on:
+                return
+
+    def _behaviour(self, received: Received) -> Behaviour:
+        site = self._sites.get(received.host.rstrip("."))
+        is_robots = received.path == "/robots.txt"
+        if is_robots and (site is None or site.robots is None):
+            return raw(answer(404))
         with self._changed:
             self._received.append(received)
             self._changed.notify_all()
-        if site := self._sites.get(received.host.rstrip(".")):
-            site.behaviour(Exchange(received, connection, self._stopping))
+        if site is None:
+            return raw(b"")
+        return site.robots if site.robots and is_robots else site.behaviour
 
     def _choose_certificate(
         self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
@@ -423,7 +453,7 @@ def _show(context: ssl.SSLContext, authority: trustme.CA) -> None:
         context.load_cert_chain(cert, key)
 
 
-def _read_request(connection: socket.socket, scheme: str) -> Received | None:
+def _read_request(connection: socket.socket, scheme: str, number: int) -> Received | None:
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)
@@ -433,7 +463,7 @@ def _read_request(connection: socket.socket, scheme: str) -> Received | None:
     start, *lines = data.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     host = headers.get("host", "")
-    return Received(scheme, host, start.split(" ")[1], headers, time.monotonic())
+    return Received(scheme, host, start.split(" ")[1], headers, time.monotonic(), number)
 
 
 class _Server(socketserver.ThreadingTCPServer):

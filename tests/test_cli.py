@@ -35,6 +35,15 @@ NOT_OPTIONS = {
     "--default-tenant",
     "--user-agent",
     "--connect-to",
+    "--scraper-api-key",
+    "--scraper-api-key-file",
+    "--scraper-api-url",
+    "--scraper-render",
+    "--scraper-premium",
+    "--scraper-ultra-premium",
+    "--scraper-country",
+    "--scraper-retries",
+    "--scraper-timeout",
 }
 """Settings that have only a variable: secrets, and what nobody changes from run to run."""
 HEAVY = frozenset({"psycopg", "httpx", "httpcore", "rich", "selectolax", "tldextract"})

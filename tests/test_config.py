@@ -17,7 +17,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from programs import Surroundings
 
-from domainsched.config import Settings, duration, environment, minutes, user_agent, whole
+from domainsched.config import (
+    Settings,
+    duration,
+    environment,
+    minutes,
+    scraper_api_key,
+    user_agent,
+    whole,
+)
 from domainsched.connect import database_url, secrets
 from domainsched.errors import ConfigError, ExitCode
 
@@ -43,12 +51,28 @@ VALUES: Mapping[str, tuple[str, str, str]] = {
     "allow_network": ("10.0.0.0/8", "fd00::/8", "10.0.0.0/8, 127.0.0.1"),
     "insecure": ("true", "on", "YES"),
     "connect_to": ("a:1:b:2", "a:3:b:4", "a:1:b:2, c:3:d:4"),
+    "per_address": ("0", "1", "2"),
+    "ignore_robots": ("true", "1", "yes"),
+    "contact_pages": ("0", "1", "3"),
+    "scraper_api": ("fallback", "always", "Always"),
+    "scraper_budget": ("1", "2", "3"),
+    "scraper_api_key": ("key-of-flag", "key-of-environment", "key-of-file"),
+    "scraper_api_key_file": ("a", "b", "c"),
+    "scraper_api_url": ("https://a/", "https://b/", "https://c/"),
+    "scraper_render": ("true", "1", "yes"),
+    "scraper_premium": ("true", "1", "yes"),
+    "scraper_ultra_premium": ("true", "1", "yes"),
+    "scraper_country": ("de", "FR", "us"),
+    "scraper_retries": ("0", "2", "3"),
+    "scraper_timeout": ("1s", "2s", "3s"),
 }
 """For each setting three texts, of which none means its default."""
+SCRAPER_KEY = "sesame-0123456789"
 
 
 def loaded(name: str, flags: Mapping[str, str], environ: Mapping[str, str]) -> Any:  # noqa: ANN401 - of any setting
-    return getattr(Settings.load(flags, environ), name)
+    needed = {"SCRAPER_API_KEY": SCRAPER_KEY} if name == "scraper_api" else {}
+    return getattr(Settings.load(flags, {**needed, **environ}), name)
 
 
 # --- precedence -------------------------------------------------------------------------------
@@ -96,6 +120,9 @@ def test_the_defaults_are_these() -> None:
     assert settings.default_tenant == UUID("550e8400-e29b-41d4-a716-446655440000")
     assert (settings.tenant, settings.deadline) == (None, None)
     assert (settings.allow_private, settings.allow_network, settings.insecure) == (False, (), False)
+    assert (settings.per_address, settings.contact_pages, settings.ignore_robots) == (4, 2, False)
+    assert (settings.scraper_api, settings.scraper_budget) == ("off", 100)
+    assert settings.scraper_timeout == timedelta(seconds=75)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +131,9 @@ def test_the_defaults_are_these() -> None:
         ("DOMAIN_SCHEDULER_BATCH_SIZE", "50", "limit", 50),
         ("DOMAIN_SCHEDULER_INTERVAL_MINUTES", "5", "interval", timedelta(minutes=5)),
         ("DOMAIN_PROCESSING_INTERVAL_MINUTES", "0.5", "interval", timedelta(seconds=30)),
+        ("SCRAPER_API_MAX_RETRIES", "3", "scraper_retries", 2),
+        ("SCRAPER_API_MAX_RETRIES", "1", "scraper_retries", 0),
+        ("SCRAPER_API_MAX_RETRIES", "0", "scraper_retries", 0),
     ],
 )
 def test_old_names_still_work_and_give_way_to_the_new(
@@ -113,6 +143,41 @@ def test_old_names_still_work_and_give_way_to_the_new(
     new = {FIELDS[name].metadata["env"]: "7"}
     assert loaded(name, {}, {variable: text, **new}) == FIELDS[name].metadata["parse"]("7")
     assert loaded(name, {name: "8"}, {variable: text}) == FIELDS[name].metadata["parse"]("8")
+
+
+@pytest.mark.parametrize(
+    ("old", "name", "on", "off"),
+    [
+        ("SCRAPER_API_ENABLE_JS_RENDERING", "scraper_render", True, False),
+        ("SCRAPER_API_ENABLE_PREMIUM", "scraper_premium", True, False),
+        ("SCRAPER_API_ENABLE_GEOTARGETING", "scraper_country", "us", None),
+    ],
+)
+def test_old_switches_still_work_and_give_way_to_the_new(
+    old: str, name: str, *, on: object, off: object
+) -> None:
+    assert loaded(name, {}, {}) == off
+    assert loaded(name, {}, {old: "true"}) == on
+    assert loaded(name, {}, {old: "false"}) == off
+    first, _, _ = VALUES[name]
+    new = {FIELDS[name].metadata["env"]: first}
+    assert loaded(name, {}, {old: "false", **new}) == FIELDS[name].metadata["parse"](first)
+
+
+def test_the_settings_of_the_old_system_spend_nothing_until_a_mode_is_chosen(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "settings"
+    path.write_text(
+        f"SCRAPER_API_KEY={SCRAPER_KEY}\nSCRAPER_API_ENABLE_PREMIUM=true\n"
+        "SCRAPER_API_ENABLE_JS_RENDERING=true\nSCRAPER_API_ENABLE_GEOTARGETING=true\n"
+        "SCRAPER_API_MAX_RETRIES=3\nSCRAPER_API_COST_CONTROL_MODE=true\n"
+    )
+    assert Settings.load({}, environment({}, path)).scraper_api == "off"
+    chosen = Settings.load({"scraper_api": "fallback"}, environment({}, path))
+    assert (chosen.scraper_api, scraper_api_key(chosen)) == ("fallback", SCRAPER_KEY)
+    assert (chosen.scraper_premium, chosen.scraper_render) == (True, True)
+    assert (chosen.scraper_country, chosen.scraper_retries) == ("us", 2)
 
 
 def test_the_process_reads_the_env_file_of_its_directory(tmp_path: Path) -> None:
@@ -147,6 +212,14 @@ BAD = {
     "allow_private": ("maybe", "neither true nor false"),
     "allow_network": ("10.0.0.1/8", "10.0.0.1/8 has host bits set"),
     "insecure": ("2", "neither true nor false"),
+    "per_address": ("-1", "not a whole number from 0 up"),
+    "ignore_robots": ("maybe", "neither true nor false"),
+    "contact_pages": ("all", "not a whole number from 0 up"),
+    "scraper_api": ("sometimes", "none of off, fallback, always"),
+    "scraper_budget": ("0", "not a whole number from 1 up"),
+    "scraper_country": ("usa", "not a country's code of two letters"),
+    "scraper_retries": ("-1", "not a whole number from 0 up"),
+    "scraper_timeout": ("0", "must be longer than nothing"),
 }
 
 
@@ -186,6 +259,70 @@ def test_a_lease_must_hold_two_visits(timeout: str, lease: str, *, fits: bool) -
         return
     with pytest.raises(ConfigError, match="the lease is too short for the timeout"):
         Settings.load(flags, {})
+
+
+@pytest.mark.parametrize("mode", ["off", "fallback", "always"])
+def test_a_lease_must_hold_what_scraperapi_may_take_too(mode: str) -> None:
+    environ = {"SCRAPER_API_KEY": SCRAPER_KEY, "DOMAINSCHED_SCRAPER_TIMEOUT": "70s"}
+    flags = {"scraper_api": mode, "timeout": "30s"}
+    assert Settings.load({**flags, "lease": "200s"}, environ).lease == timedelta(seconds=200)
+    if mode == "off":
+        assert Settings.load({**flags, "lease": "60s"}, environ).lease == timedelta(minutes=1)
+        return
+    with pytest.raises(ConfigError, match="the lease is too short") as caught:
+        Settings.load({**flags, "lease": "199s"}, environ)
+    assert "DOMAINSCHED_SCRAPER_TIMEOUT" in caught.value.hint
+
+
+def test_scraperapi_needs_a_key_and_no_contradictions() -> None:
+    environ = {"SCRAPER_API_KEY": SCRAPER_KEY}
+    for mode in ("fallback", "always"):
+        with pytest.raises(ConfigError, match=f"--scraper-api {mode} needs a key"):
+            Settings.load({"scraper_api": mode}, {})
+    both = {"DOMAINSCHED_SCRAPER_PREMIUM": "1", "DOMAINSCHED_SCRAPER_ULTRA_PREMIUM": "1"}
+    assert Settings.load({}, environ | both).scraper_api == "off"
+    with pytest.raises(ConfigError, match="premium and ultra premium exclude each other"):
+        Settings.load({"scraper_api": "always"}, environ | both)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.scraperapi.com/",
+        "http://127.0.0.1.evil.test/",
+        "http://localhost.evil.test/",
+        "https://user@api.test/",
+        f"https://api.scraperapi.com/?api_key={SCRAPER_KEY}",
+        "https://api.test/#x",
+        "https://",
+        "https://[x/",
+        "https://a.test:0/",
+        "https://a.test:99999/",
+        "https://a.test\\@b.test/",
+        "https://\u00fc.test/",
+        "ftp://a.test/",
+        "a.test",
+    ],
+)
+def test_scraperapi_is_only_looked_for_where_the_key_is_safe(url: str) -> None:
+    environ = {"SCRAPER_API_KEY": SCRAPER_KEY, "DOMAINSCHED_SCRAPER_API_URL": url}
+    with pytest.raises(ConfigError, match=r"^DOMAINSCHED_SCRAPER_API_URL ") as caught:
+        Settings.load({"scraper_api": "always"}, environ)
+    assert SCRAPER_KEY not in f"{caught.value.what} {caught.value.why} {caught.value.hint}"
+
+
+def test_a_url_of_scraperapi_that_holds_a_key_does_not_show_it() -> None:
+    url = f"https://api.scraperapi.com/?api_key={SCRAPER_KEY}"
+    assert SCRAPER_KEY not in repr(Settings.load({}, {"DOMAINSCHED_SCRAPER_API_URL": url}))
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://api.test:8443/v1/", "http://127.0.0.1:80/", "http://[::1]:1/", "http://localhost"],
+)
+def test_scraperapi_may_be_elsewhere(url: str) -> None:
+    environ = {"SCRAPER_API_KEY": SCRAPER_KEY, "DOMAINSCHED_SCRAPER_API_URL": url}
+    assert Settings.load({"scraper_api": "always"}, environ).scraper_api_url == url
 
 
 # --- parsers ----------------------------------------------------------------------------------
@@ -338,6 +475,55 @@ def test_a_url_file_is_read_and_stands_alone(tmp_path: Path) -> None:
     environ["DATABASE_URL"] = "postgresql://given@db.test/x"
     with pytest.raises(ConfigError, match="both DATABASE_URL and DATABASE_URL_FILE are set"):
         database_url(Settings.load({}, environ), environ)
+
+
+def test_the_key_of_scraperapi_is_never_an_option_nor_shown(tmp_path: Path) -> None:
+    settings = Settings.load({}, {"SCRAPER_API_KEY": SCRAPER_KEY})
+    assert SCRAPER_KEY not in repr(settings)
+    ended = Surroundings(tmp_path).run("process", "--scraper-api-key", SCRAPER_KEY)
+    assert ended.code == 2
+    assert "No such option" in ended.err
+
+
+def test_the_key_of_scraperapi_may_be_in_a_file_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(f"{SCRAPER_KEY}\n")
+    by_file = Settings.load({}, {"SCRAPER_API_KEY_FILE": str(path)})
+    assert scraper_api_key(by_file) == SCRAPER_KEY
+    assert scraper_api_key(Settings.load({}, {})) == ""
+    both = {"SCRAPER_API_KEY_FILE": str(path), "SCRAPER_API_KEY": SCRAPER_KEY}
+    with pytest.raises(ConfigError, match="both SCRAPER_API_KEY and SCRAPER_API_KEY_FILE are set"):
+        scraper_api_key(Settings.load({}, both))
+
+
+def test_a_key_of_the_environment_outvotes_the_files_key_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings"
+    path.write_text("SCRAPER_API_KEY_FILE=/nowhere\n")
+    environ = environment({"SCRAPER_API_KEY": SCRAPER_KEY}, path)
+    assert scraper_api_key(Settings.load({}, environ)) == SCRAPER_KEY
+
+
+@pytest.mark.parametrize(
+    "key", ["sesame", "sesame 0123456789", "sesame-\u00fc-0123456789", "s\n" * 9]
+)
+def test_what_cannot_be_a_key_is_refused_without_being_shown(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "key"
+    path.write_text(key, encoding="utf-8")
+    for environ in ({"SCRAPER_API_KEY": key}, {"SCRAPER_API_KEY_FILE": str(path)}):
+        with pytest.raises(ConfigError, match="holds no key of ScraperAPI") as caught:
+            scraper_api_key(Settings.load({}, environ))
+        assert "sesame" not in f"{caught.value.what} {caught.value.why} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("content", [None, b"\xff", b""])
+def test_an_unusable_key_file_is_told(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "key"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match="SCRAPER_API_KEY_FILE"):
+        scraper_api_key(Settings.load({}, {"SCRAPER_API_KEY_FILE": str(path)}))
 
 
 @pytest.mark.parametrize("content", [None, b"", "sch\u00fcssel".encode("latin-1"), b"sesame\nopen"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import time
 from itertools import pairwise
 
@@ -43,6 +44,101 @@ def test_the_meta_counts_without_a_header_and_yields_to_what_the_bytes_plainly_a
     assert decode(meta.encode() + "Привет".encode("cp1251"))[0].endswith("Привет")
     assert decode(meta.encode() + "Привет".encode())[0].endswith("Привет")
     assert decode(b"<meta charset=utf-16>x")[1] == "utf-8"
+
+
+OLD = {
+    # country: a sentence of the kind home pages have, and the encodings it used to come in
+    "bg": ("Добре дошли на нашия сайт за дома и градината", ["cp1251"]),
+    "cn": ("欢迎来到我们的网站 联系我们 公司简介", ["gb18030"]),
+    "cz": ("Vítejte na našich stránkách o žluťoučkých koních", ["cp1250", "iso8859-2"]),
+    "de": ("Willkommen! Unsere Öffnungszeiten über die Feiertage für Sie", ["cp1252"]),
+    "gr": ("Καλώς ήρθατε στην ιστοσελίδα μας, επικοινωνία", ["iso8859-7", "cp1253"]),
+    "hu": ("Üdvözöljük honlapunkon, tűzifa és őrzés", ["iso8859-2"]),
+    "il": ("ברוכים הבאים לאתר שלנו, צור קשר", ["cp1255"]),
+    "jp": ("私たちのサイトへようこそ。お問い合わせはこちらまで", ["cp932", "euc_jp"]),
+    "kr": ("저희 홈페이지에 오신 것을 환영합니다", ["cp949"]),
+    "lt": ("Sveiki atvykę į mūsų svetainę, žmonės", ["cp1257"]),
+    "pl": ("Witamy na naszej stronie, źródło, żółć, ogłoszenia", ["cp1250", "iso8859-2"]),
+    "ru": ("Добро пожаловать на наш сайт, пишите нам", ["cp1251", "koi8-r"]),
+    "sa": ("مرحبا بكم في موقعنا، اتصل بنا", ["cp1256"]),
+    "th": ("ยินดีต้อนรับสู่เว็บไซต์ของเรา ติดต่อเรา", ["cp874"]),
+    "tr": ("Web sitemize hoş geldiniz, iletişim, görüşmek üzere", ["cp1254"]),
+    "tw": ("歡迎來到我們的網站 聯絡我們 公司簡介", ["big5hkscs"]),
+    "ua": ("Ласкаво просимо на наш сайт, зв'яжіться з нами", ["cp1251", "koi8-u"]),
+}
+UNDECLARED = [(tld, encoding) for tld, (_, encodings) in OLD.items() for encoding in encodings]
+EVERYWHERE = [
+    (tld, encoding) for tld, encoding in UNDECLARED if tld in {"de", "ru", "jp", "kr", "th"}
+]
+
+
+@pytest.mark.parametrize(("tld", "encoding"), UNDECLARED)
+def test_an_undeclared_page_is_read_as_its_country_writes(tld: str, encoding: str) -> None:
+    markup = f"<title>{OLD[tld][0]}</title><p class=big><a href='/'>Home</a>"
+    assert decode(markup.encode(encoding), "text/html", f"www.acme.{tld}")[0] == markup
+
+
+@pytest.mark.parametrize(("tld", "encoding"), UNDECLARED)
+def test_the_language_tells_where_the_country_does_not(tld: str, encoding: str) -> None:
+    languages = {"cn": "zh-CN", "cz": "cs", "gr": "el", "il": "he", "jp": "ja", "kr": "ko-KR"}
+    languages |= {"sa": "ar", "ua": "uk", "tw": "zh"}
+    markup = f'<html dir=ltr lang="{languages.get(tld, tld)}"><title>{OLD[tld][0]}</title>'
+    assert decode(markup.encode(encoding), "text/html", "acme.com")[0] == markup
+
+
+@pytest.mark.parametrize(("tld", "encoding"), EVERYWHERE)
+def test_a_script_of_its_own_tells_itself(tld: str, encoding: str) -> None:
+    markup = f"<title>{OLD[tld][0]}</title><p class=big><a href='/'>Home</a>"
+    assert decode(markup.encode(encoding), "text/html", "acme.com")[0] == markup
+
+
+def test_few_accents_say_nothing_and_are_western() -> None:
+    for text in ("Crème brûlée à Zürich", "“Ça va?” £5", "Año nuevo, niño", "É"):
+        assert decode(f"<title>{text}</title>".encode("cp1252"))[0] == f"<title>{text}</title>"
+
+
+@pytest.mark.parametrize("declared", ["text/html; charset=utf-8", "text/html"])
+def test_a_page_that_calls_itself_utf8_and_is_not_is_read_as_what_it_is(declared: str) -> None:
+    markup = "<meta charset=utf-8><p>Приём заказов круглосуточно"
+    assert decode(markup.encode("cp1251"), declared, "acme.ru") == (markup, "cp1251")
+    accents = "<meta charset=utf-8><p>Crème brûlée"
+    assert decode(accents.encode("cp1252"), declared) == (accents, "cp1252")
+
+
+def test_a_few_broken_letters_do_not_belie_utf8() -> None:
+    body = "<meta charset=utf-8><p>Crème brûlée à".encode() + b" <p>caf\xe9 noir"
+    text, name = decode(body, "text/html; charset=utf-8")
+    assert (text[-9:], name) == ("caf\ufffd noir", "utf-8")
+    cut = "<meta charset=utf-8><p>Ж".encode()[:-1]
+    assert decode(cut)[1] == "utf-8"
+
+
+def test_a_servers_latin_default_yields_to_what_is_plainly_utf8() -> None:
+    latin = "text/html; charset=ISO-8859-1"
+    assert decode("<p>Zürich".encode(), latin) == ("<p>Zürich", "utf-8")
+    assert decode("<p>Zürich".encode("cp1252"), latin) == ("<p>Zürich", "cp1252")
+    # What somebody chose stays: these two letters are valid in both, and GBK's.
+    both = "联".encode("gbk")
+    assert decode("鑱".encode("gbk") + both, "text/html; charset=gbk")[1] == "gb18030"
+
+
+@given(st.binary(max_size=400), st.sampled_from(["acme.com", "acme.ru", "acme.jp", "acme.pl", ""]))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_read_without_nul_and_in_an_encoding_that_is_known(
+    body: bytes, host: str
+) -> None:
+    text, name = decode(body, "", host)
+    assert "\x00" not in text
+    assert codecs.lookup(name).name == codecs.lookup(name.lower()).name
+    assert (text, name) == decode(body, "", host)
+
+
+@pytest.mark.parametrize("filler", [b"<\xe9>", b"\xe9 ", b" " * 5000 + b"\xe9", b"<html "])
+def test_detection_is_bounded(filler: bytes) -> None:
+    body = b"\xe9" + filler * (2 * MEGABYTE // len(filler))
+    began = time.process_time()
+    decode(body, "", "acme.jp")
+    assert time.process_time() - began < 5
 
 
 @given(st.text())

@@ -43,6 +43,7 @@ from sites import (
     sequence,
     truncated,
 )
+from visits import fail, fetch, home, limits, visit
 
 from domainsched.addresses import Address, AddressPolicy
 from domainsched.errors import ConfigError
@@ -53,7 +54,6 @@ from domainsched.fetch.redirect import redirect_target
 from domainsched.fetch.verdict import judge
 from domainsched.models import Failed, Kind, Page
 
-LOOPBACK = AddressPolicy(allowed=(ip_network("127.0.0.0/8"),))
 HERE = ip_address("127.0.0.1")
 NO_SUCH_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 NO_ANSWER = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -67,36 +67,6 @@ Table = Mapping[str, Sequence[Address] | OSError]
 def sites() -> Iterator[Sites]:
     with running_sites() as running:
         yield running
-
-
-def limits(sites: Sites, **changes: object) -> FetchSettings:
-    """Settings that lead every name to `sites`, with patience for a busy machine."""
-    values: dict[str, object] = {
-        "timeout": timedelta(seconds=20),
-        "connect_timeout": timedelta(seconds=10),
-        "addresses": LOOPBACK,
-        "trust": (sites.ca_file,),
-        "connect_to": sites.connect_to,
-    }
-    return FetchSettings(**{**values, **changes})  # type: ignore[arg-type]
-
-
-async def visit(sites: Sites, name: str, **changes: object) -> Page | Failed:
-    async with Fetcher(limits(sites, **changes)) as fetcher:
-        return await fetcher.visit(name)
-
-
-async def fetch(sites: Sites, name: str, **changes: object) -> Page:
-    outcome = await visit(sites, name, **changes)
-    assert isinstance(outcome, Page), outcome
-    return outcome
-
-
-async def fail(sites: Sites, name: str, **changes: object) -> Failed:
-    outcome = await visit(sites, name, **changes)
-    assert isinstance(outcome, Failed), outcome
-    assert clean_text(outcome.detail) == outcome.detail
-    return outcome
 
 
 class Names:
@@ -118,7 +88,7 @@ async def resolved(sites: Sites, name: str, names: Names, **changes: object) -> 
     """Visit a site by looking its name up in `names`."""
     changed = limits(sites, **{"connect_to": sites.connect_to_ports, **changes})
     async with Fetcher(changed, names) as fetcher:
-        return await fetcher.visit(name)
+        return await home(fetcher, name)
 
 
 # --- a page ---------------------------------------------------------------------------------------
@@ -150,7 +120,7 @@ async def test_a_request_says_who_asks_and_what_for(sites: Sites) -> None:
     assert received.path == "/"
     assert received.headers["user-agent"] == "example-bot/1.0 (+https://example.org/bot)"
     assert received.headers["accept-encoding"] == "gzip"
-    assert received.headers["connection"] == "close"
+    assert "connection" not in received.headers, "HTTP/1.1 keeps it open by itself"
     assert received.headers["accept"].startswith("text/html")
 
 
@@ -167,7 +137,7 @@ async def test_visits_run_side_by_side(sites: Sites) -> None:
     names = [f"many-{number}.test" for number in range(40)]
     sites.add(*names)
     async with Fetcher(limits(sites)) as fetcher:
-        pages = await asyncio.gather(*map(fetcher.visit, names))
+        pages = await asyncio.gather(*(home(fetcher, name) for name in names))
     assert [each.url for each in pages if isinstance(each, Page)] == [
         f"https://{name}/" for name in names
     ]
@@ -352,7 +322,7 @@ async def test_every_spelling_of_an_address_is_vetted_at_each_hop(sites: Sites, 
 
     changed = limits(sites, connect_to=sites.connect_to_ports, addresses=only_here)
     async with Fetcher(changed, resolve) as fetcher:
-        failed = await fetcher.visit("hop.test")
+        failed = await home(fetcher, "hop.test")
     assert isinstance(failed, Failed)
     assert failed.kind is Kind.PRIVATE_ADDRESS
     assert failed.detail.startswith(f"redirected to http://{host}/: ")
@@ -817,7 +787,7 @@ async def test_a_budget_that_runs_out_names_what_failed_before(sites: Sites) -> 
 async def test_a_cancelled_visit_closes_its_connection(sites: Sites) -> None:
     sites.add("cancelled.test", behaviour=never())
     async with Fetcher(limits(sites)) as fetcher:
-        running = asyncio.create_task(fetcher.visit("cancelled.test"))
+        running = asyncio.create_task(home(fetcher, "cancelled.test"))
         await asyncio.to_thread(sites.wait_for_requests, "cancelled.test")
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -842,7 +812,7 @@ async def test_a_visit_may_be_cancelled_at_any_moment(sites: Sites) -> None:
     sites.add("anytime.test", behaviour=gzipped(os.urandom(500_000)))
     async with Fetcher(limits(sites)) as fetcher:
         for milliseconds in range(25):
-            running = asyncio.create_task(fetcher.visit("anytime.test"))
+            running = asyncio.create_task(home(fetcher, "anytime.test"))
             await asyncio.wait([running], timeout=milliseconds / 1000)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -1108,7 +1078,7 @@ def test_no_bytes_from_a_server_raise(sites: Sites) -> None:
         @settings(max_examples=150, deadline=None)
         def check(response: bytes) -> None:
             sites.add("www.any.test", behaviour=raw(response), https=Port.REFUSED)
-            outcome = runner.run(fetcher.visit("www.any.test"))
+            outcome = runner.run(home(fetcher, "www.any.test"))
             assert isinstance(outcome, Page | Failed)
 
         check()
@@ -1156,7 +1126,7 @@ def test_no_head_from_a_server_raises(sites: Sites) -> None:
         @settings(max_examples=60, deadline=None)
         def check(head: bytes, body: bytes) -> None:
             sites.add("www.head.test", behaviour=raw(head + body))
-            outcome = runner.run(fetcher.visit("www.head.test"))
+            outcome = runner.run(home(fetcher, "www.head.test"))
             assert isinstance(outcome, Page | Failed)
 
         check()

@@ -21,6 +21,7 @@ from domainsched.demo.server import Ports, authority, connections, serving
 from domainsched.demo.sites import SERVED, SITES, Site
 from domainsched.embedded import EmbeddedServer
 from domainsched.errors import ExitCode
+from domainsched.fetch.scraperapi import CreditBudget
 from domainsched.models import Status
 from domainsched.names import canonical
 from domainsched.report import Report
@@ -73,6 +74,7 @@ async def _findings(environ: Mapping[str, str], report: Report, stop: Stop) -> l
                 stop=stop,
                 on_begin=report.begun,
                 on_settled=report.advanced,
+                credit_budget=CreditBudget(settings.scraper_budget),
                 surroundings=Surroundings(_resolve, (authority(),)),
             )
         return [_finding(site, await _row(store, site)) for site in SITES]

@@ -182,7 +182,7 @@ class Document:
 def parse(body: bytes, url: str, headers: Mapping[str, str]) -> Document:
     """Decode and parse a page; total on any bytes, and bounded as far as `guard` can tell."""
     headers = {name.lower(): value for name, value in headers.items()}
-    text, charset = decode(body, headers.get("content-type", ""))
+    text, charset = decode(body, headers.get("content-type", ""), host_of(url))
     beginning = guard.cut(text)
     # Mutation events make <select> quadratic in its options, and nothing here listens to them.
     tree = LexborHTMLParser(

@@ -63,20 +63,63 @@ _CHARSET = re.compile(r"charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _META = re.compile(rb"<meta\b[^>]{0,300}", re.IGNORECASE)
 _XML = re.compile(rb"""^\s*<\?xml[^>]{0,100}encoding\s*=\s*["']([\w.:-]+)""", re.IGNORECASE)
 
+_LOCALES = {
+    # Languages and country codes -> the encodings their old pages are in, the usual one first.
+    "cp1250 iso8859-2": "cs sk hr .cz .sk .hr",
+    "iso8859-2 cp1250": "pl hu sl ro bs .pl .hu .si .ro .ba",
+    "cp1251 koi8-r": "ru be .ru .su .by .xn--p1ai",
+    "cp1251 koi8-u": "uk .ua .xn--j1amh",
+    "cp1251": "bg mk sr kk ky .bg .mk .rs .kz .kg",
+    "iso8859-7 cp1253": "el .gr",
+    "cp1254": "tr az .tr .az",
+    "cp1255": "he iw .il",
+    "cp1256": "ar fa ur .sa .ae .eg .ir .jo .kw .ma .pk",
+    "cp1257": "et lt lv .ee .lt .lv",
+    "cp1258": "vi .vn",
+    "cp874": "th .th",
+    "cp932 euc_jp": "ja .jp",
+    "cp949": "ko .kr",
+    "gb18030 big5hkscs": "zh .cn",
+    "big5hkscs gb18030": ".tw .hk",
+}
+"""HTML, section 13.2.3.2, names the first of each as its locale's default."""
+
+_CANDIDATES = {place: names.split() for names, all_ in _LOCALES.items() for place in all_.split()}
+_FOREIGN = [
+    *("cp1251", "koi8-r", "cp1253", "cp1255", "cp1256", "cp874"),
+    *("cp932", "euc_jp", "cp949", "gb18030", "big5hkscs"),
+]
+"""Encodings of other scripts than Latin, which can be told from each other by the bytes alone."""
+
+_LANG = re.compile(rb"<html\b[^>]{0,300}?\blang\s*=\s*[\"']?([a-z]{2})(?![a-z])", re.IGNORECASE)
+_ENOUGH_BYTES = 8
+"""Beyond ASCII; fewer say nothing about a script."""
+
+_NO_LETTERS = bytes(byte for byte in range(0x80) if not chr(byte).isalpha())
+_SEARCHED_BYTES = 512 * 1024
+_SAMPLE_BYTES = 4 * 1024
+"""Of text that is not ASCII: enough to know a script by, in a millisecond."""
+
 _UNSAFE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 
 
-def decode(body: bytes, content_type: str = "") -> tuple[str, str]:
+def decode(body: bytes, content_type: str = "", host: str = "") -> tuple[str, str]:
     """Give the text of `body` and the encoding it was read in.
 
     In the order of HTML, section 13.2.3: byte order mark, HTTP header, `<meta>`, then the bytes
-    themselves. Never fails: what does not fit becomes U+FFFD.
+    themselves, with a look at the `lang` and the country of `host`. A declaration that the bytes
+    plainly belie is passed over. Never fails: what does not fit becomes U+FFFD.
     """
-    name = _from_bom(body) or _from_header(content_type) or _from_markup(body) or _from_bytes(body)
-    text = body.decode(name, errors="replace").removeprefix("\ufeff")
-    return text.replace("\x00", ""), name
+    marked = _from_bom(body)
+    name = marked or _from_header(content_type, body) or _from_markup(body)
+    name = name or _from_bytes(body, host)
+    text = body.decode(name, errors="replace")
+    if name == "utf-8" and not marked and _is_belied(text, body):
+        name = _detected(body, host)
+        text = body.decode(name, errors="replace")
+    return text.removeprefix("\ufeff").replace("\x00", ""), name
 
 
 def clean(text: str) -> str:
@@ -88,9 +131,11 @@ def _from_bom(body: bytes) -> str | None:
     return next((name for bom, name in _BOMS if body.startswith(bom)), None)
 
 
-def _from_header(content_type: str) -> str | None:
+def _from_header(content_type: str, body: bytes) -> str | None:
     found = _CHARSET.search(content_type)
-    return _ENCODINGS.get(found[1].lower()) if found else None
+    name = _ENCODINGS.get(found[1].lower()) if found else None
+    # Servers add their default to pages that they know nothing of; text in it is never UTF-8.
+    return "utf-8" if name == "cp1252" and _is_utf8_beyond_ascii(body) else name
 
 
 def _from_markup(body: bytes) -> str | None:
@@ -110,8 +155,70 @@ def _declared(head: bytes) -> str | None:
     return next((name for name in known if name), None)
 
 
-def _from_bytes(body: bytes) -> str:
-    return "utf-8" if _is_utf8(body) else "cp1252"
+def _from_bytes(body: bytes, host: str) -> str:
+    return "utf-8" if _is_utf8(body) else _detected(body, host)
+
+
+def _is_belied(text: str, body: bytes) -> bool:
+    """Whether more of what was read as UTF-8 is broken than is not."""
+    if "\ufffd" not in text or _is_utf8(body):
+        return False
+    beyond_ascii = len(text) - len(text.encode("ascii", "ignore"))
+    return 2 * text.count("\ufffd") > beyond_ascii
+
+
+def _detected(body: bytes, host: str) -> str:
+    """Tell one of the old encodings by where the page is from, and by its bytes.
+
+    Latin letters in one encoding are as good as others in the next: only the country tells.
+    """
+    sample = _sample(body)
+    candidates = _candidates(body, host)
+    if not candidates:
+        return (_closest(sample, _FOREIGN) if _is_foreign(sample) else None) or "cp1252"
+    if "iso8859-2" in candidates:
+        return "cp1250" if _has_c1(sample) else "iso8859-2"
+    return candidates[0] if len(candidates) == 1 else _closest(sample, candidates) or candidates[0]
+
+
+def _candidates(body: bytes, host: str) -> list[str]:
+    """Give the encodings of the country, or else of the language that is declared."""
+    found = _LANG.search(body[:_PRESCAN_BYTES])
+    language = found[1].decode("ascii").lower() if found else ""
+    country = "." + host.rstrip(".").rpartition(".")[2].lower()
+    return _CANDIDATES.get(country) or _CANDIDATES.get(language) or []
+
+
+def _sample(body: bytes) -> bytes:
+    """Give the first pieces of text that are not ASCII, without the markup that is."""
+    pieces, size = [], 0
+    for piece in re.split(rb"[<>]", body[:_SEARCHED_BYTES]):
+        if not piece.isascii() and size < _SAMPLE_BYTES:
+            pieces.append(piece)
+            size += len(piece)
+    sample = b" ".join(pieces)
+    words = sample[:_SAMPLE_BYTES].rsplit(maxsplit=1)
+    # The last word may end in the middle of a character.
+    return words[0] if size > _SAMPLE_BYTES and words else sample
+
+
+def _is_foreign(sample: bytes) -> bool:
+    """Whether the text is not in Latin letters: a third of it is beyond ASCII."""
+    beyond = sum(byte > 0x7F for byte in sample)  # noqa: PLR2004 - where ASCII ends
+    return beyond >= _ENOUGH_BYTES and 3 * beyond > len(sample.translate(None, _NO_LETTERS))
+
+
+def _has_c1(sample: bytes) -> bool:
+    """Whether there are bytes that are letters in Windows' encodings and controls in ISO's."""
+    return any(0x80 <= byte <= 0x9F for byte in sample)  # noqa: PLR2004 - C1 of ISO 6429
+
+
+def _closest(sample: bytes, candidates: list[str]) -> str | None:
+    """Let the detector choose; it is loaded (0.04 s) for the few pages that need it."""
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(sample, cp_isolation=candidates).best()
+    return codecs.lookup(best.encoding).name if best else None
 
 
 def _is_utf8_beyond_ascii(body: bytes) -> bool:

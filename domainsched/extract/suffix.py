@@ -20,6 +20,11 @@ def brand(host: str) -> str:
     return _suffixes()(host).domain
 
 
+def site(host: str) -> str:
+    """Give the domain that was registered: `acme.co.uk` for `shop.acme.co.uk`; else the host."""
+    return _suffixes()(host).top_domain_under_public_suffix or host
+
+
 @cache
 def _suffixes() -> TLDExtract:
     """Load the list on first use: that costs 0.2 s."""

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from domainsched.fetch.resolve import Resolve, SystemResolver
 from domainsched.fetch.settings import ConnectTo, FetchSettings
-from domainsched.fetch.visit import Fetcher
+from domainsched.fetch.visit import Fetcher, Site
 
-__all__ = ["ConnectTo", "FetchSettings", "Fetcher", "Resolve", "SystemResolver"]
+__all__ = ["ConnectTo", "FetchSettings", "Fetcher", "Resolve", "Site", "SystemResolver"]

@@ -10,8 +10,10 @@ import httpx
 from domainsched.fetch.failure import body_errors, fail
 from domainsched.models import Kind
 
+_GZIP = frozenset({"gzip", "x-gzip"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
-_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+_BARE = -zlib.MAX_WBITS
+_MAX_REST_BYTES = 64 * 1024
 _BOMB_RATIO = 100
 """Markup packs 5 to 20 times; only a body made for it comes past 100 (deflate's limit is 1032)."""
 _MAX_PIECES = 50_000
@@ -46,19 +48,72 @@ async def read_body(response: httpx.Response, max_bytes: int) -> Body:
     return Body(bytes(sink.data[:max_bytes]), truncated=sink.is_full)
 
 
-def _inflater(response: httpx.Response) -> zlib._Decompress | None:
+async def read_rest(response: httpx.Response) -> None:
+    """Read a body of which nothing is wanted, unless it is long.
+
+    Raises:
+        VisitError: it broke off.
+
+    """
+    if len(response.headers.get("content-length", "")) > len(str(_MAX_REST_BYTES)):
+        return
+    size = 0
+    with body_errors():
+        async for piece in response.aiter_raw():
+            size += len(piece)
+            if size > _MAX_REST_BYTES:
+                return
+
+
+def _inflater(response: httpx.Response) -> zlib._Decompress | _Deflate | None:
     coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding in _COMPRESSED:
+    if coding in _GZIP:
         return zlib.decompressobj(_GZIP_OR_ZLIB)
+    if coding == "deflate":
+        return _Deflate()
     if coding in {"identity", ""}:
         return None
     raise fail(Kind.PROTOCOL, f"content coding {coding!r}, which was not asked for")
 
 
+class _Deflate:
+    """Inflates zlib's format, and bare deflate, which some send in its place.
+
+    RFC 9110, section 8.4.1.2.
+    """
+
+    def __init__(self) -> None:
+        self._zlib: zlib._Decompress | None = None
+        self._head = b""
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib is not None and self._zlib.eof
+
+    @property
+    def unconsumed_tail(self) -> bytes:
+        return self._zlib.unconsumed_tail if self._zlib else b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if self._zlib:
+            return self._zlib.decompress(data, max_length)
+        self._head += data
+        if len(self._head) < len(b"\x78\x9c"):
+            return b""
+        self._zlib = zlib.decompressobj(_GZIP_OR_ZLIB if _is_wrapped(self._head) else _BARE)
+        return self._zlib.decompress(self._head, max_length)
+
+
+def _is_wrapped(head: bytes) -> bool:
+    """Whether a stream begins as RFC 1950 or RFC 1952, each in its section 2, says."""
+    is_zlib = head[0] & 0x0F == zlib.DEFLATED and int.from_bytes(head[:2], "big") % 31 == 0
+    return is_zlib or head.startswith(b"\x1f\x8b")
+
+
 class _Sink:
     """Takes a body piece by piece and never inflates more of it than there is room for."""
 
-    def __init__(self, inflater: zlib._Decompress | None, max_bytes: int) -> None:
+    def __init__(self, inflater: zlib._Decompress | _Deflate | None, max_bytes: int) -> None:
         self.data = bytearray()
         self._inflater = inflater
         self._max_bytes = max_bytes
@@ -76,7 +131,7 @@ class _Sink:
         room = self._max_bytes - len(self.data)
         self.data += self._inflate(self._inflater, piece, room) if self._inflater else piece[:room]
 
-    def _inflate(self, inflater: zlib._Decompress, piece: bytes, room: int) -> bytes:
+    def _inflate(self, inflater: zlib._Decompress | _Deflate, piece: bytes, room: int) -> bytes:
         try:
             data = inflater.decompress(piece, room)
         except zlib.error as error:

@@ -1,12 +1,13 @@
-"""One connection a request, to an address that was vetted, with a certificate that was verified."""
+"""Connections to addresses that were vetted, with certificates that were verified."""
 
 from __future__ import annotations
 
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import httpx
 
 from domainsched.addresses import Address
 from domainsched.errors import ConfigError
+from domainsched.fetch.budget import Budget
 from domainsched.fetch.failure import connect_failure, dns_failure, fail
+from domainsched.fetch.places import Places
 from domainsched.fetch.resolve import Resolve
 from domainsched.fetch.settings import FetchSettings
 from domainsched.models import Kind
@@ -39,6 +42,7 @@ def tls_context(settings: FetchSettings) -> ssl.SSLContext:
     """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
     if "SSL_CERT_FILE" in os.environ or not context.cert_store_stats()["x509_ca"]:
         context.load_verify_locations(certifi.where())
     for path in settings.trust:
@@ -60,51 +64,39 @@ def _add_trust(context: ssl.SSLContext, path: Path) -> None:
         ) from error
 
 
-class DirectTransport(httpx.AsyncBaseTransport):
-    """Opens a connection for each request and closes it with the response.
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What all visits of a run share on the way to their sites."""
 
-    A pool is of no use to one request a host, and costs a third of the time. Raises httpcore's
-    exceptions, OSError and VisitError. A response's `peer_address` extension is the address.
-    """
+    settings: FetchSettings
+    resolve: Resolve
+    tls: ssl.SSLContext
+    places: Places
 
-    def __init__(self, settings: FetchSettings, resolve: Resolve) -> None:
-        self._settings = settings
-        self._resolve = resolve
-        self._tls = tls_context(settings)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Connect, send `request`, and read the head of the answer."""
-        dialer = _Dialer(self._settings, self._resolve)
-        url = _core_url(request.url)
-        connection = httpcore.AsyncHTTPConnection(
-            url.origin, ssl_context=self._tls, network_backend=dialer
-        )
+@dataclass(slots=True)
+class Line:
+    """An open connection, plain or secured."""
+
+    stream: httpcore.AsyncNetworkStream
+    address: Address
+    _socket: httpcore.AsyncNetworkStream
+    _places: Places
+    _is_open: bool = True
+
+    async def aclose(self) -> None:
+        """Hang up without ceremony, and give the place at the address to the next."""
+        if not self._is_open:
+            return
+        self._is_open = False
         try:
-            response = await connection.handle_async_request(self._core_request(request, url))
-        except BaseException:
-            await dialer.aclose()
-            raise
-        return httpx.Response(
-            response.status,
-            headers=response.headers,
-            stream=_Body(response, dialer),
-            extensions={**response.extensions, "peer_address": dialer.peer_address},
-        )
-
-    def _core_request(self, request: httpx.Request, url: httpcore.URL) -> httpcore.Request:
-        return httpcore.Request(
-            request.method,
-            url,
-            headers=request.headers.raw,
-            extensions={
-                "timeout": {"connect": self._settings.connect_timeout.total_seconds()},
-                # A name in a certificate or in SNI has no final dot (RFC 6066, section 3).
-                "sni_hostname": url.host.decode("ascii").rstrip("."),
-            },
-        )
+            await self._socket.aclose()
+        finally:
+            self._places.give_back(self.address)
 
 
-def _core_url(url: httpx.URL) -> httpcore.URL:
+def core_url(url: httpx.URL) -> httpcore.URL:
+    """Translate for httpcore."""
     return httpcore.URL(
         scheme=url.raw_scheme,
         host=url.raw_host,
@@ -113,32 +105,49 @@ def _core_url(url: httpx.URL) -> httpcore.URL:
     )
 
 
-class _Dialer(httpcore.AsyncNetworkBackend):
-    """Connects once, to an address that was vetted after the look-up.
+class Dialer:
+    """Connects for one visit to addresses that were vetted after the look-up.
 
-    Nothing looks the name up again in between, so a name server cannot answer differently to the
-    connection than it did to the check (DNS rebinding).
+    Each host is looked up once a visit and nothing looks it up again in between, so a name server
+    cannot answer differently to the connection than it did to the check (DNS rebinding).
+    `give_way` closes what the visit has open; it is called before it waits for a place.
     """
 
-    def __init__(self, settings: FetchSettings, resolve: Resolve) -> None:
-        self._settings = settings
-        self._resolve = resolve
+    def __init__(
+        self, network: Network, budget: Budget, *, give_way: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._network = network
+        self._settings = network.settings
+        self._budget = budget
+        self._give_way = give_way
         self._backend = httpcore.AnyIOBackend()
-        self._stream: httpcore.AsyncNetworkStream | None = None
-        self.peer_address = ""
+        self._known: dict[str, Sequence[Address]] = {}
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        del timeout, local_address, socket_options  # ours are in the settings
-        host, port = self._route(host, port)
+    async def dial(self, url: httpx.URL) -> Line:
+        """Open a connection to the origin of `url`, with TLS if it is https.
+
+        Raises httpcore's exceptions, OSError and VisitError.
+        """
+        host, port = self._route(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme])
         addresses = await self._vetted(host)
-        return await self._connect(addresses[:_MAX_ADDRESSES], port)
+        line = await self._connect(addresses[:_MAX_ADDRESSES], port)
+        if url.scheme == "https":
+            try:
+                line.stream = await self._secured(line.stream, url)
+            except BaseException:
+                await line.aclose()
+                raise
+        return line
+
+    async def _secured(
+        self, stream: httpcore.AsyncNetworkStream, url: httpx.URL
+    ) -> httpcore.AsyncNetworkStream:
+        return await stream.start_tls(
+            self._network.tls,
+            # A name in a certificate or in SNI has no final dot (RFC 6066, section 3).
+            server_hostname=url.raw_host.decode("ascii").rstrip("."),
+            timeout=self._settings.connect_timeout.total_seconds(),
+        )
 
     def _route(self, host: str, port: int) -> tuple[str, int]:
         for rule in self._settings.connect_to:
@@ -147,54 +156,48 @@ class _Dialer(httpcore.AsyncNetworkBackend):
         return host, port
 
     async def _vetted(self, host: str) -> Sequence[Address]:
-        addresses = await self._look_up(host)
-        for address in addresses:
+        if host not in self._known:
+            self._known[host] = await self._look_up(host)
+        for address in self._known[host]:
             if reason := self._settings.addresses.refusal(address):
                 raise fail(Kind.PRIVATE_ADDRESS, f"{host} is at {address}: {reason}")
-        return addresses
+        return self._known[host]
 
     async def _look_up(self, host: str) -> Sequence[Address]:
         with suppress(ValueError):
             return (ip_address(host),)
         try:
-            addresses = await self._resolve(host)
+            addresses = await self._network.resolve(host)
         except OSError as error:
             raise dns_failure(error) from error
         if not addresses:
             raise dns_failure(socket.gaierror(socket.EAI_NONAME, "it has no address"))
         return addresses
 
-    async def _connect(
-        self, addresses: Sequence[Address], port: int
-    ) -> httpcore.AsyncNetworkStream:
+    async def _connect(self, addresses: Sequence[Address], port: int) -> Line:
         share = self._settings.connect_timeout.total_seconds() / len(addresses)
         errors: list[Exception] = []
         for address in addresses:
+            await self._take_place(address)
             try:
                 stream = await self._backend.connect_tcp(str(address), port, timeout=share)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                self._network.places.give_back(address)
                 errors.append(error)
+            except BaseException:
+                self._network.places.give_back(address)
+                raise
             else:
-                self._stream, self.peer_address = stream, str(address)
-                return stream
+                return Line(stream, address, stream, self._network.places)
         raise connect_failure(errors)
 
-    async def aclose(self) -> None:
-        """Close what was opened: httpcore forgets a connection whose handshake was cancelled."""
-        if self._stream is not None:
-            await self._stream.aclose()
-
-
-class _Body(httpx.AsyncByteStream):
-    """A response's body, which takes its connection along when it is closed."""
-
-    def __init__(self, response: httpcore.Response, dialer: _Dialer) -> None:
-        self._response = response
-        self._dialer = dialer
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._response.aiter_stream():
-            yield chunk
-
-    async def aclose(self) -> None:
-        await self._dialer.aclose()
+    async def _take_place(self, address: Address) -> None:
+        """Wait for a place, holding none: the visits that hold all of them wait for nobody."""
+        places = self._network.places
+        if places.is_full(address):
+            await self._give_way()
+        if not places.is_full(address):
+            await places.take(address)
+            return
+        with self._budget.standing_still():
+            await places.take(address)

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpcore
 
@@ -15,7 +16,7 @@ from domainsched.models import Failed, Kind
 
 _MAX_DETAIL = 300
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH})
-_WIRE_ERRORS = (
+WIRE_ERRORS = (
     httpcore.NetworkError,
     httpcore.TimeoutException,
     httpcore.ProtocolError,
@@ -45,6 +46,18 @@ def clean_text(text: str, max_length: int = _MAX_DETAIL) -> str:
 def fail(kind: Kind, detail: str) -> VisitError:
     """Build the conclusive error for something the site has said."""
     return VisitError(Failed(kind, clean_text(detail)), conclusive=True)
+
+
+def in_context(error: VisitError, context: str) -> VisitError:
+    """Say on the way to what it went wrong, other hosts having answered before."""
+    detail = clean_text(f"{context}: {error.failed.detail}")
+    failed = replace(error.failed, detail=detail, unreachable=False)
+    return VisitError(failed, conclusive=error.conclusive)
+
+
+def redirected(error: VisitError, target: str) -> VisitError:
+    """Say at which redirect a visit ended."""
+    return in_context(error, f"redirected to {clean_text(target, 120)}")
 
 
 def dns_failure(error: OSError) -> VisitError:
@@ -77,7 +90,7 @@ def head_errors() -> Iterator[None]:
     """Translate what may go wrong until the head of an answer has come."""
     try:
         yield
-    except _WIRE_ERRORS as error:
+    except WIRE_ERRORS as error:
         raise _head_failure(error) from error
 
 
@@ -111,7 +124,7 @@ def body_errors() -> Iterator[None]:
         yield
     except httpcore.ProtocolError as error:
         raise fail(Kind.PROTOCOL, _protocol_detail(error)) from error
-    except _WIRE_ERRORS as error:
+    except WIRE_ERRORS as error:
         broken = Failed(Kind.PROTOCOL, "connection lost in the middle of the page")
         raise VisitError(broken, conclusive=True, dropped=True) from error
 

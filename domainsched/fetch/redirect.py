@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import httpx
 
@@ -18,19 +19,35 @@ _ACE_PREFIX = "xn--"
 _MAX_SHOWN = 100
 
 
-def redirect_target(url: httpx.URL, response: httpx.Response) -> httpx.URL | None:
-    """Resolve the Location of a redirect against `url` (RFC 3986); None if it is none.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A URL as it was asked for; with another cookie it may answer otherwise."""
 
-    User information and fragment are dropped.
+    url: httpx.URL
+    cookie: bytes = b""
+
+
+def redirect_target(url: httpx.URL, response: httpx.Response) -> httpx.URL | None:
+    """Resolve the Location of a redirect against `url`; None if it is none.
+
+    Raises:
+        VisitError: as `web_target` does.
+
+    """
+    location = response.headers.get("location", "").strip()
+    if response.status_code not in _REDIRECTS or not location:
+        return None
+    return web_target(url, location)
+
+
+def web_target(url: httpx.URL, location: str) -> httpx.URL:
+    """Resolve what leads on from `url` (RFC 3986), without user information and fragment.
 
     Raises:
         VisitError: `bad_redirect`, if it leads nowhere a visit goes: another scheme, another port,
             no host.
 
     """
-    location = response.headers.get("location", "").strip()
-    if response.status_code not in _REDIRECTS or not location:
-        return None
     target = _join(url, location)
     if reason := _objection(target):
         raise fail(Kind.BAD_REDIRECT, f"a redirect to {reason}: {clean_text(location, _MAX_SHOWN)}")
@@ -76,14 +93,14 @@ def _is_label(label: str) -> bool:
         return False
 
 
-def check_trail(trail: Sequence[httpx.URL], target: httpx.URL, max_redirects: int) -> None:
-    """Refuse to go from the last URL of `trail` to `target` in a circle or for ever.
+def check_trail(trail: Sequence[Step], target: Step, max_redirects: int) -> None:
+    """Refuse to go from the last step of `trail` to `target` in a circle or for ever.
 
     Raises:
         VisitError: `too_many_redirects`.
 
     """
-    shown = clean_text(str(target), _MAX_SHOWN)
+    shown = clean_text(str(target.url), _MAX_SHOWN)
     if target in trail:
         raise fail(Kind.TOO_MANY_REDIRECTS, f"redirects go in a circle: {shown}")
     if len(trail) > max_redirects:

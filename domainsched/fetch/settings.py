@@ -80,6 +80,12 @@ class FetchSettings:
     max_body_bytes: int = 2 * 1024 * 1024
     """After decompression; what goes on past it is cut off."""
     max_redirects: int = 10
+    ignore_robots: bool = False
+    robots_timeout: timedelta = timedelta(seconds=5)
+    """For reading one robots.txt, its redirects included; part of `timeout`."""
+    per_address: int = 4
+    """Connections to one IP address at once, of all visits together; 0 for any number. Waiting for
+    one is no part of `timeout`."""
     user_agent: str = f"domainsched/{__version__}"
     """Printable ASCII."""
     addresses: AddressPolicy = field(default_factory=AddressPolicy)

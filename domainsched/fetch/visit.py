@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from domainsched.fetch.body import Body, read_body
-from domainsched.fetch.connect import DirectTransport
-from domainsched.fetch.failure import VisitError, clean_text, head_errors
-from domainsched.fetch.redirect import check_trail, redirect_target
+from domainsched.fetch.budget import Budget
+from domainsched.fetch.client import Client, joined, once_more
+from domainsched.fetch.connect import Network, tls_context
+from domainsched.fetch.failure import VisitError, clean_text, fail, redirected
+from domainsched.fetch.places import Places
+from domainsched.fetch.redirect import Step, check_trail, redirect_target, web_target
+from domainsched.fetch.refresh import refresh_target
 from domainsched.fetch.resolve import Resolve, SystemResolver
+from domainsched.fetch.robots import Robots
 from domainsched.fetch.settings import FetchSettings
 from domainsched.fetch.verdict import judge, may_be_page
 from domainsched.models import Failed, Kind, Page
@@ -34,8 +37,12 @@ class Fetcher:
     """
 
     def __init__(self, settings: FetchSettings, resolve: Resolve | None = None) -> None:
-        self._settings = settings
-        self._transport = DirectTransport(settings, resolve or SystemResolver())
+        self._network = Network(
+            settings,
+            resolve or SystemResolver(),
+            tls_context(settings),
+            Places(settings.per_address),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -46,80 +53,124 @@ class Fetcher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._transport.aclose()
+        """Nothing to do: what is open belongs to the visits."""
 
-    async def visit(self, name: str) -> Page | Failed:
-        """Fetch the home page of `name`, a canonical host name.
+    @asynccontextmanager
+    async def site(self, name: str) -> AsyncIterator[Site]:
+        """Begin a visit to `name`, a canonical host name; its connections end with the block."""
+        budget = Budget(self._network.settings.timeout)
+        client = Client(self._network, budget)
+        try:
+            yield Site(name, self._network.settings, client, budget)
+        finally:
+            await client.aclose()
+
+
+class Site:
+    """One visit to one site, with one budget of time. Nothing a site does raises."""
+
+    def __init__(self, name: str, settings: FetchSettings, client: Client, budget: Budget) -> None:
+        self._name = name
+        self._settings = settings
+        self._client = client
+        self._budget = budget
+        self._robots = None if settings.ignore_robots else Robots(client, settings, budget)
+        self._hosts = {name, f"www.{name}", name.removeprefix("www.")}
+
+    async def home(self) -> Page | Failed:
+        """Fetch the home page.
 
         https, https of www., http, http of www.: each is tried if the one before gave no answer. An
         HTTP answer, whatever it says, speaks for the site and ends the visit, as does an address
-        that must not be contacted. Nothing a site does raises.
+        that must not be contacted.
         """
-        loop = asyncio.get_running_loop()
-        started = loop.time()
         tries: list[_Try] = []
-        for url in _front_doors(name):
+        for url in _front_doors(self._name):
             if _is_pointless(url, tries):
                 continue
             try:
-                page = await self._within(started + self._settings.timeout.total_seconds(), url)
+                page = await self._within_budget(self._enter(url))
             except VisitError as error:
                 tries.append(_Try(url, error))
                 if error.conclusive:
                     break
             else:
-                elapsed = timedelta(seconds=loop.time() - started)
-                return replace(page, elapsed=elapsed, notes=tuple(_notes(tries)))
+                self._hosts.add(_host(httpx.URL(page.url)))
+                return replace(page, elapsed=self._budget.elapsed, notes=tuple(_notes(tries)))
         return _summary(tries)
 
-    async def _within(self, deadline: float, url: httpx.URL) -> Page:
+    async def page(self, url: str) -> Page | Failed:
+        """Fetch a further page of the site, within what is left of the time.
+
+        `url` and what it redirects to must be on the site's own hosts: its name, the same with or
+        without www., and where the home page was found.
+        """
+        before = self._budget.elapsed
         try:
-            async with asyncio.timeout_at(deadline):
-                return await self._follow(url)
+            page = await self._within_budget(self._further(url))
+        except VisitError as error:
+            return error.failed
+        return replace(page, elapsed=self._budget.elapsed - before)
+
+    async def _within_budget(self, page: Awaitable[Page]) -> Page:
+        try:
+            async with self._budget.limit():
+                return await page
         except TimeoutError:
             detail = f"no page within {self._settings.timeout.total_seconds():g} s"
             raise VisitError(Failed(Kind.TIMEOUT, detail), conclusive=True) from None
 
-    async def _follow(self, url: httpx.URL) -> Page:
-        trail: list[httpx.URL] = []
+    async def _enter(self, door: httpx.URL) -> Page:
+        """Come to the home page, sent on once by a page that is none in its own right."""
+        trail: list[Step] = []
+        page = await self._follow(door, trail)
+        here = httpx.URL(page.url)
+        target = refresh_target(here, page.body)
+        if target is None or target in {step.url for step in trail}:
+            return page
+        self._step(trail, here, target, self._client.cookie(here))
+        return await self._follow(target, trail)
+
+    async def _further(self, url: str) -> Page:
+        return await self._follow(web_target(httpx.URL(), url), [], within=True)
+
+    async def _follow(self, url: httpx.URL, trail: list[Step], *, within: bool = False) -> Page:
+        """Ask for `url` and what it redirects to; `trail` is what led there, and grows."""
         while True:
+            cookie = self._client.cookie(url)
             try:
-                answer = await self._ask(url)
+                answer = await self._ask(url, within=within)
             except VisitError as error:
-                raise _in_context(error, trail, url) from error
+                raise (redirected(error, str(url)) if trail else error) from error
             if isinstance(answer, Page):
-                return replace(answer, redirects=tuple(map(str, trail)))
-            trail.append(url)
-            check_trail(trail, answer, self._settings.max_redirects)
+                return replace(answer, redirects=tuple(str(step.url) for step in trail))
+            self._step(trail, url, answer, cookie)
             url = answer
 
-    @retry(
-        retry=retry_if_exception(lambda error: isinstance(error, VisitError) and error.dropped),
-        stop=stop_after_attempt(2),
-        wait=wait_random(0.1, 0.5),
-        reraise=True,
-    )
-    async def _ask(self, url: httpx.URL) -> Page | httpx.URL:
-        """Ask for one URL; the answer is a page or another URL."""
-        request = httpx.Request("GET", url, headers=self._headers(url))
-        with head_errors():
-            response = await self._transport.handle_async_request(request)
-        async with aclosing(response):
-            target = redirect_target(url, response)
-            return target or await self._page(url, response)
+    def _step(self, trail: list[Step], url: httpx.URL, target: httpx.URL, cookie: bytes) -> None:
+        """Go on from `url`, which was asked for with `cookie`."""
+        trail.append(Step(url, cookie))
+        check_trail(trail, Step(target, self._client.cookie(target)), self._settings.max_redirects)
 
-    def _headers(self, url: httpx.URL) -> Mapping[str, str]:
-        return {
-            # httpx would add it, but raises for names that are not of IDNA 2008.
-            "Host": url.netloc.decode("ascii"),
-            "User-Agent": self._settings.user_agent,
-            "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1",
-            "Accept-Encoding": "gzip",
-            "Connection": "close",
-        }
+    async def _ask(self, url: httpx.URL, *, within: bool) -> Page | httpx.URL:
+        """Ask for one URL, if it may be asked for; the answer is a page or another URL."""
+        if within and _host(url) not in self._hosts:
+            raise fail(Kind.BAD_REDIRECT, "not a page of the same site")
+        if self._robots and not await self._robots.allow(url):
+            page = "the page" if within else "the home page"
+            raise fail(Kind.ROBOTS, f"robots.txt forbids {page}")
+        return await self._get(url)
 
-    async def _page(self, url: httpx.URL, response: httpx.Response) -> Page:
-        headers = _joined(response.headers)
+    @once_more
+    async def _get(self, url: httpx.URL) -> Page | httpx.URL:
+        async with self._client.get(url) as response:
+            if target := redirect_target(url, response):
+                await self._client.skip(response)
+                return target
+            return await self._read(url, response)
+
+    async def _read(self, url: httpx.URL, response: httpx.Response) -> Page:
+        headers = joined(response.headers)
         tls = _tls_facts(response)  # a body may end the session, which then tells nothing more
         body = await self._body(response, headers)
         if failed := judge(response.status_code, headers, body.data):
@@ -156,6 +207,10 @@ class _Try:
         return f"{self.url.scheme} www" if is_www else self.url.scheme
 
 
+def _host(url: httpx.URL) -> str:
+    return url.raw_host.decode("ascii").rstrip(".")
+
+
 def _front_doors(name: str) -> Iterator[httpx.URL]:
     hosts = [name] if name.startswith("www.") else [name, f"www.{name}"]
     for scheme in ("https", "http"):
@@ -170,15 +225,6 @@ def _is_pointless(url: httpx.URL, tries: Sequence[_Try]) -> bool:
 
 def _is_dns(each: _Try) -> bool:
     return each.error.failed.kind is Kind.DNS
-
-
-def _in_context(error: VisitError, trail: Sequence[httpx.URL], url: httpx.URL) -> VisitError:
-    """Say at which redirect a visit ended."""
-    if not trail:
-        return error
-    detail = clean_text(f"redirected to {clean_text(str(url), 120)}: {error.failed.detail}")
-    failed = replace(error.failed, detail=detail)
-    return VisitError(failed, conclusive=error.conclusive)
 
 
 def _notes(tries: Sequence[_Try]) -> Iterator[str]:
@@ -198,14 +244,6 @@ def _summary(tries: Sequence[_Try]) -> Failed:
     detail = failed.detail if len(tries) == 1 else clean_text("; ".join(_notes(tries)))
     unreachable = all(each.error.failed.unreachable for each in tries)
     return replace(failed, detail=detail, unreachable=unreachable)
-
-
-def _joined(headers: httpx.Headers) -> Mapping[str, str]:
-    """Join repeated fields as `Page.headers` says."""
-    values: dict[str, list[str]] = {}
-    for name, value in headers.multi_items():
-        values.setdefault(name, []).append(value)
-    return {name: ("\n" if name == "set-cookie" else ", ").join(values[name]) for name in values}
 
 
 def _tls_facts(response: httpx.Response) -> Mapping[str, str] | None:

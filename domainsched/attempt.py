@@ -1,0 +1,168 @@
+"""One attempt at one domain: its name, its pages, what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from domainsched.errors import InvalidName
+from domainsched.models import Claim, Failed, Found, Kind, Outcome, Page
+from domainsched.names import canonical
+
+_SOCIAL = ("facebook_url", "twitter_url", "linkedin_url", "instagram_url", "youtube_url")
+
+Columns = dict[str, Any]
+
+
+class Visits(Protocol):
+    """One visit to a site, which ends with its context."""
+
+    async def home(self) -> Page | Failed:
+        """Get the site's home page, or say why not."""
+
+    async def page(self, url: str) -> Page | Failed:
+        """Get a further page of the same site, or say why not."""
+
+
+class Fetches(Protocol):
+    """Gets the pages of sites."""
+
+    def site(self, name: str) -> AbstractAsyncContextManager[Visits]:
+        """Begin a visit to the site with this canonical name."""
+
+
+class Extracts(Protocol):
+    """Reads a page where a stall or a crash can do no harm."""
+
+    async def extract(self, page: Page) -> Columns | Failed:
+        """Return the columns that the page fills."""
+
+
+class Visitor:
+    """Takes a claim through name, pages and extraction; every failure becomes an outcome.
+
+    Where the home page tells no e-mail address or no telephone, up to `contact_pages` more are read
+    of those that `domain_metadata.contact_pages` names.
+    """
+
+    def __init__(
+        self, fetcher: Fetches, extractor: Extracts, *, run_id: str, contact_pages: int = 2
+    ) -> None:
+        self._fetcher = fetcher
+        self._extractor = extractor
+        self._run_id = run_id
+        self._contact_pages = contact_pages
+
+    async def __call__(self, claim: Claim) -> Outcome:
+        """Attempt the claim's domain. Does not raise for anything a name or a site does."""
+        try:
+            name = canonical(claim.domain)
+        except InvalidName as error:
+            return Failed(Kind.INVALID_DOMAIN, f"{error.what}: {error.why}")
+        async with self._fetcher.site(name) as site:
+            return await self._visit(site)
+
+    async def _visit(self, site: Visits) -> Outcome:
+        page = await site.home()
+        if isinstance(page, Failed):
+            return page
+        columns = await self._extractor.extract(page)
+        if isinstance(columns, Failed):
+            return columns
+        columns, pages = await self._with_contacts(site, columns, page)
+        return Found(self._with_facts(columns, page, pages))
+
+    async def _with_contacts(
+        self, site: Visits, columns: Columns, home: Page
+    ) -> tuple[Columns, list[dict[str, Any]]]:
+        """Fill in what contact pages tell; also says which pages were read, or why not."""
+        pages = [{"url": home.url, "status": home.status}]
+        for url in columns["domain_metadata"].get("contact_pages", ())[: self._contact_pages]:
+            if not _lacks_contacts(columns):
+                break
+            found, told = await self._contacts(site, url)
+            columns = _merged(columns, found)
+            pages.append(told)
+        return columns, pages
+
+    async def _contacts(self, site: Visits, url: str) -> tuple[Columns, dict[str, Any]]:
+        page = await site.page(url)
+        if isinstance(page, Failed):
+            return {}, {"url": url, "error": page.detail}
+        told = {"url": page.url, "status": page.status}
+        found = await self._extractor.extract(page)
+        if isinstance(found, Failed):
+            return {}, {**told, "error": found.detail}
+        return found, told
+
+    def _with_facts(self, columns: Columns, page: Page, pages: list[dict[str, Any]]) -> Columns:
+        """Add what the connection, and not the page, tells."""
+        tls = page.tls or {}
+        visit = {**self._facts(page), "pages": pages}
+        return {
+            **columns,
+            "has_ssl": page.tls is not None if page.credits is None else None,
+            "ssl_issuer": tls.get("issuer"),
+            "ssl_version": tls.get("version"),
+            "ssl_expiry_date": tls.get("expires"),
+            "server_type": page.headers.get("server"),
+            "ip_address": page.ip_address or None,
+            "server_response_time": _milliseconds(page.elapsed),
+            "domain_metadata": {**columns["domain_metadata"], "visit": visit},
+        }
+
+    def _facts(self, page: Page) -> dict[str, Any]:
+        return {
+            "run_id": self._run_id,
+            "fetched_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "url": page.url,
+            "status": page.status,
+            "redirects": list(page.redirects),
+            "elapsed_ms": _milliseconds(page.elapsed),
+            "bytes": len(page.body),
+            "truncated": page.truncated,
+            "ip_address": page.ip_address or None,
+            "tls": dict(page.tls) if page.tls is not None else None,
+            "notes": list(page.notes),
+            "via": "direct" if page.credits is None else "scraperapi",
+            "credits": page.credits or 0,
+        }
+
+
+def _lacks_contacts(columns: Columns) -> bool:
+    """Whether a page may be asked for more; one that only keeps a domain's place has none."""
+    if columns["domain_metadata"].get("parked"):
+        return False
+    return not (columns.get("email_addresses") and columns.get("phone_numbers"))
+
+
+def _merged(columns: Columns, found: Columns) -> Columns:
+    """Add the contacts of a further page, behind those there are; nothing else of it."""
+    metadata, further = columns["domain_metadata"], found.get("domain_metadata", {})
+    return {
+        **columns,
+        **_both(columns, found, "email_addresses", "phone_numbers"),
+        **{name: columns.get(name) or found.get(name) for name in _SOCIAL},
+        "domain_metadata": {
+            **metadata,
+            **_both(metadata, further, "emails", "phones"),
+            "social_links": {
+                **(further.get("social_links") or {}),
+                **(metadata.get("social_links") or {}),
+            },
+        },
+    }
+
+
+def _both(first: Mapping[str, Any], second: Mapping[str, Any], *names: str) -> dict[str, list[str]]:
+    """Join the lists of these names, without doubles."""
+    return {
+        name: list(dict.fromkeys([*(first.get(name) or ()), *(second.get(name) or ())]))
+        for name in names
+    }
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
