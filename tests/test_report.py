@@ -207,6 +207,12 @@ SUMMARIES = [
         "4 domains in 3.1 s: 3 completed, 1 lost; 3 claims released.\n",
     ),
     (
+        RunSummary("7f3a", 2, 2, credits=11, elapsed=timedelta(seconds=3)),
+        0,
+        None,
+        "2 domains in 3.0 s: 2 completed; ScraperAPI took 11 credits.\n",
+    ),
+    (
         RunSummary("7f3a", 1, 1, elapsed=timedelta(milliseconds=95)),
         1204,
         None,
@@ -233,6 +239,7 @@ def test_a_runs_summary(
         "error": summary.failed,
         "released": summary.released,
         "lost": summary.lost,
+        "credits": summary.credits,
         "kinds": {},
         "due": due,
         "elapsed_ms": round(summary.elapsed.total_seconds() * 1000),

@@ -103,6 +103,7 @@ def _variables(served: Iterable[str], ports: Ports) -> dict[str, str]:
         "DOMAINSCHED_LIMIT": "0",
         "DOMAINSCHED_TIMEOUT": "10s",
         "DOMAINSCHED_MAX_ATTEMPTS": "1",
+        "DOMAINSCHED_PER_ADDRESS": "0",
     }
 
 
