@@ -108,6 +108,7 @@ def test_with_json_each_domain_is_a_line_and_the_run_the_last(world: World) -> N
         "error": 1,
         "released": 0,
         "lost": 0,
+        "credits": 0,
         "kinds": {"http_4xx": 1, "http_5xx": 1},
         "due": 0,
     }

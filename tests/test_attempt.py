@@ -122,6 +122,13 @@ async def test_without_tls_its_columns_say_so() -> None:
     assert [columns[name] for name in names] == [None] * 4
 
 
+async def test_of_a_page_from_scraperapi_only_what_is_known_is_told() -> None:
+    columns = await columns_of(replace(PAGE, tls=None, ip_address="", credits=11))
+    assert (columns["has_ssl"], columns["ip_address"]) == (None, None)
+    visit = columns["domain_metadata"]["visit"]
+    assert (visit["via"], visit["credits"], visit["ip_address"]) == ("scraperapi", 11, None)
+
+
 async def test_the_metadata_tell_of_the_visit_beside_what_the_page_gave() -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     metadata = (await columns_of(PAGE))["domain_metadata"]
@@ -139,6 +146,8 @@ async def test_the_metadata_tell_of_the_visit_beside_what_the_page_gave() -> Non
         "ip_address": "192.0.2.1",
         "tls": PAGE.tls,
         "notes": ["https: connection refused"],
+        "via": "direct",
+        "credits": 0,
         "pages": [{"url": "https://www.a.test/en/", "status": 200}],
     }
 

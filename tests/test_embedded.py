@@ -129,7 +129,7 @@ def processes_of(directory: Path) -> dict[int, str]:
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            command = os.fsdecode((process / "cmdline").read_bytes().replace(b"\0", b" "))
             if str(directory) in f"{(process / 'cwd').readlink()} {command}":
                 found[int(process.name)] = command
     return found
