@@ -294,6 +294,7 @@ class Interrupting:
     def find_spec(self, name, path=None, target=None):
         if name == "typer":
             os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell starts us by `&`
 sys.meta_path.insert(0, Interrupting())
 runpy.run_module("domainsched", run_name="__main__")
 """

@@ -101,13 +101,13 @@ async def test_no_process_starts_before_a_page_comes_and_none_is_left_after() ->
 
 async def test_a_page_that_stalls_the_parser_is_stopped_and_the_next_one_is_fine() -> None:
     assert cut(POISON.decode()) == POISON.decode()
-    async with ExtractionPool(1, timeout=timedelta(seconds=1)) as pool:
+    async with ExtractionPool(1, timeout=timedelta(seconds=4)) as pool:
         began = time.monotonic()
         failed = await pool.extract(page(POISON))
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         assert isinstance(failed, Failed)
         assert failed.kind is Kind.CRASHED
-        assert failed.detail == "the extraction of the page took more than 1 s and was stopped"
+        assert failed.detail == "the extraction of the page took more than 4 s and was stopped"
         assert isinstance(await pool.extract(page()), dict)
 
 
