@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from domainsched.errors import InvalidName
+from domainsched.fetch.way import Fetches, Visits
 from domainsched.models import Claim, Failed, Found, Kind, Outcome, Page
 from domainsched.names import canonical
 
 _SOCIAL = ("facebook_url", "twitter_url", "linkedin_url", "instagram_url", "youtube_url")
 
 Columns = dict[str, Any]
-
-
-class Visits(Protocol):
-    """One visit to a site, which ends with its context."""
-
-    async def home(self) -> Page | Failed:
-        """Get the site's home page, or say why not."""
-
-    async def page(self, url: str) -> Page | Failed:
-        """Get a further page of the same site, or say why not."""
-
-
-class Fetches(Protocol):
-    """Gets the pages of sites."""
-
-    def site(self, name: str) -> AbstractAsyncContextManager[Visits]:
-        """Begin a visit to the site with this canonical name."""
 
 
 class Extracts(Protocol):

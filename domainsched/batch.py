@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from domainsched.addresses import AddressPolicy
-from domainsched.attempt import Fetches, Visitor
+from domainsched.attempt import Visitor
 from domainsched.config import Settings, scraper_api_key
 from domainsched.database import Database
 from domainsched.extract.pool import ExtractionPool
@@ -22,6 +22,7 @@ from domainsched.fetch.scraperapi import (
     ScraperSettings,
     ViaScraperApi,
 )
+from domainsched.fetch.way import Fetches
 from domainsched.models import Claim, RunSummary, Settled
 from domainsched.queue import Queue
 from domainsched.retry import Policy

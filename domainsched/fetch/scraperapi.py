@@ -9,13 +9,13 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn
 from urllib.parse import quote
 
 import httpx
@@ -35,6 +35,7 @@ from domainsched.fetch.redirect import web_target
 from domainsched.fetch.resolve import Resolve, SystemResolver
 from domainsched.fetch.settings import FetchSettings
 from domainsched.fetch.verdict import judge, may_be_page
+from domainsched.fetch.way import Fetches, Visits
 from domainsched.models import Failed, Kind, Page
 
 logger = logging.getLogger(__name__)
@@ -387,37 +388,20 @@ def _untrusted(why: str) -> ConfigError:
     )
 
 
-class Site(Protocol):
-    """A site that is being visited."""
-
-    async def home(self) -> Page | Failed:
-        """Read its home page."""
-
-    async def page(self, url: str) -> Page | Failed:
-        """Read another page of the same site."""
-
-
-class Sites(Protocol):
-    """Visits sites."""
-
-    def site(self, name: str) -> AbstractAsyncContextManager[Site]:
-        """Visit the site with this canonical name."""
-
-
 class ViaScraperApi:
     """Visits sites with ScraperAPI's help; nothing but home pages is paid for."""
 
-    def __init__(self, sites: Sites, api: ScraperApi, mode: Mode) -> None:
+    def __init__(self, sites: Fetches, api: ScraperApi, mode: Mode) -> None:
         self._sites, self._api, self._mode = sites, api, mode
         self._gave_up = False
 
     @asynccontextmanager
-    async def site(self, name: str) -> AsyncIterator[Site]:
+    async def site(self, name: str) -> AsyncIterator[Visits]:
         """Visit the site with this canonical name."""
         async with self._sites.site(name) as direct:
             yield _AssistedSite(name, direct, self)
 
-    async def home(self, name: str, direct: Site) -> Page | Failed:
+    async def home(self, name: str, direct: Visits) -> Page | Failed:
         """Read a home page as the mode says.
 
         Raises:
@@ -448,7 +432,7 @@ class _AssistedSite:
     """A site that ScraperAPI may help with."""
 
     name: str
-    direct: Site
+    direct: Visits
     helper: ViaScraperApi
 
     async def home(self) -> Page | Failed:

@@ -1,0 +1,25 @@
+"""What every way to sites offers: the direct one, and the one with ScraperAPI's help."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from domainsched.models import Failed, Page
+
+
+class Visits(Protocol):
+    """One visit to a site, which ends with its context."""
+
+    async def home(self) -> Page | Failed:
+        """Get the site's home page, or say why not."""
+
+    async def page(self, url: str) -> Page | Failed:
+        """Get a further page of the same site, or say why not."""
+
+
+class Fetches(Protocol):
+    """Gets the pages of sites."""
+
+    def site(self, name: str) -> AbstractAsyncContextManager[Visits]:
+        """Begin a visit to the site with this canonical name."""
