@@ -65,6 +65,9 @@ class Fetcher:
         self.urls.append(url)
         return self._pages[url]
 
+    async def refusal(self, url: str) -> Failed | None:
+        raise AssertionError(f"an attempt asks for pages, not whether it may have {url}")
+
 
 class Extractor:
     """Gives one answer for the home page, others by URL, and remembers what it was given."""

@@ -164,6 +164,12 @@ def fill(bench: Bench, each: int) -> None:
         bench.execute(definition)
 
 
+SNAPSHOTS = """
+    SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+    AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid()
+"""
+
+
 @pytest.fixture(scope="module")
 def shaped(server: dict[str, str]) -> Iterator[Maker]:
     with made_once(server) as make, fresh_database(server) as small:
@@ -177,6 +183,13 @@ async def filled(place: Place, each: int) -> AsyncIterator[Bench]:
         if bench.execute("SELECT FROM domains LIMIT 1") == []:
             fill(bench, each)
         yield bench
+
+
+def vacuum(bench: Bench) -> None:
+    """Remove what is dead. A snapshot that still sees it, an automatic ANALYZE's, would keep it."""
+    while bench.execute(SNAPSHOTS):
+        pass
+    bench.execute("VACUUM domains")
 
 
 # --- statistics -------------------------------------------------------------------------------
@@ -278,7 +291,7 @@ async def a_refused_row_is_left_out_cheaply(bench: Bench) -> None:
 async def is_cheap_beside_run_out_leases(bench: Bench) -> None:
     lost = f"id = ANY (ARRAY({HEAD.format(VACUUMED_FROM)}))"
     bench.execute(f"UPDATE domains SET status = 'processing', attempts = 1 WHERE {lost}")
-    bench.execute("VACUUM domains")
+    vacuum(bench)
     await is_cheap(bench)
 
 
@@ -286,7 +299,7 @@ async def is_cheap_before_rows_that_wait(bench: Bench) -> None:
     """Fewer rows are due than a claim asks for: it must not look for more among all the others."""
     others = f"id <> ALL (ARRAY({HEAD.format(LIMIT // 2)}))"
     bench.execute(f"UPDATE domains SET due_at = now() + interval '1 day' WHERE {others}")
-    bench.execute("VACUUM domains")
+    vacuum(bench)
     await is_cheap(bench)
 
 

@@ -33,6 +33,7 @@ from sites import (
 )
 from visits import fail, fetch, home, limits, visit
 
+from domainsched.addresses import AddressPolicy
 from domainsched.fetch import ConnectTo, Fetcher
 from domainsched.fetch.robots import Rules
 from domainsched.models import Failed, Kind
@@ -387,3 +388,28 @@ def test_a_group_of_its_own_is_all_that_counts_for_a_robot(others: list[str], pa
 @settings(max_examples=100, deadline=None)
 def test_any_bytes_are_read(data: bytes, end: bytes) -> None:
     assert Rules(data + end, "domainsched").allow(httpx.URL("https://a.test/")) in {True, False}
+
+
+# --- for another way to the page ------------------------------------------------------------------
+
+
+async def refusal(sites: Sites, name: str, **changes: object) -> Failed | None:
+    async with Fetcher(limits(sites, **changes)) as fetcher, fetcher.site(name) as site:
+        return await site.refusal(f"https://{name}/")
+
+
+async def test_what_is_forbidden_is_so_on_any_way(sites: Sites) -> None:
+    sites.add("any.test", robots=robots(EVERYTHING))
+    assert await refusal(sites, "any.test") == FORBIDDEN
+    assert await refusal(sites, "any.test", ignore_robots=True) is None
+    private = await refusal(sites, "any.test", addresses=AddressPolicy())
+    assert private is not None
+    assert private.kind is Kind.PRIVATE_ADDRESS
+
+
+@pytest.mark.parametrize("behaviour", [robots("", status=503), reset(), robots("Allow: /")])
+async def test_who_does_not_say_so_forbids_nothing_on_another_way(
+    sites: Sites, behaviour: Behaviour
+) -> None:
+    sites.add("other.test", robots=behaviour)
+    assert await refusal(sites, "other.test") is None

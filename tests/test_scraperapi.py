@@ -564,6 +564,7 @@ class Direct:
 
     result: Page | Failed
     visited: list[str] = field(default_factory=list)
+    forbidden: Failed | None = None
 
     @asynccontextmanager
     async def site(self, name: str) -> AsyncIterator[DirectSite]:
@@ -582,6 +583,10 @@ class DirectSite:
     async def page(self, url: str) -> Page | Failed:
         self.direct.visited.append(url)
         return self.direct.result
+
+    async def refusal(self, url: str) -> Failed | None:
+        del url
+        return self.direct.forbidden
 
 
 def ways(
@@ -641,6 +646,13 @@ async def test_always_means_that_the_home_page_is_not_visited(service: Service) 
     way = ways(service, direct, Mode.ALWAYS)
     assert isinstance(await home(way), Page)
     assert direct.visited == []
+
+
+async def test_what_robots_txt_forbids_is_not_paid_for_either(service: Service) -> None:
+    forbidden = Failed(Kind.ROBOTS, "robots.txt forbids the home page")
+    way = ways(service, Direct(PAGE, forbidden=forbidden), Mode.ALWAYS)
+    assert await home(way) == forbidden
+    assert service.asked == []
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -409,7 +409,7 @@ class ViaScraperApi:
         """
         url = f"https://{name}/"
         if self._mode is Mode.ALWAYS:
-            return await self._api.fetch(url)
+            return await direct.refusal(url) or await self._api.fetch(url)
         first = await direct.home()
         if isinstance(first, Page) or first.kind not in _MENDABLE or self._gave_up:
             return first
@@ -440,6 +440,9 @@ class _AssistedSite:
 
     async def page(self, url: str) -> Page | Failed:
         return await self.direct.page(url)
+
+    async def refusal(self, url: str) -> Failed | None:
+        return await self.direct.refusal(url)
 
 
 def _together(first: Failed, second: Page | Failed) -> Page | Failed:

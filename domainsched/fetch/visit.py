@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -25,6 +25,8 @@ from domainsched.fetch.robots import Robots
 from domainsched.fetch.settings import FetchSettings
 from domainsched.fetch.verdict import judge, may_be_page
 from domainsched.models import Failed, Kind, Page
+
+_Answer = TypeVar("_Answer")
 
 _GLANCE_BYTES = 64 * 1024
 """Of what is not a page: enough to know a challenge by."""
@@ -112,10 +114,23 @@ class Site:
             return error.failed
         return replace(page, elapsed=self._budget.elapsed - before)
 
-    async def _within_budget(self, page: Awaitable[Page]) -> Page:
+    async def refusal(self, url: str) -> Failed | None:
+        """Say whether robots.txt or its address forbids `url`, whoever may bring the page.
+
+        A site that does not answer us, or not with its robots.txt, has not forbidden anything.
+        """
+        if self._robots is None:
+            return None
+        try:
+            allowed = await self._within_budget(self._robots.allow(httpx.URL(url)))
+        except VisitError as error:
+            return error.failed if error.failed.kind is Kind.PRIVATE_ADDRESS else None
+        return None if allowed else _forbidden("the home page").failed
+
+    async def _within_budget(self, answer: Awaitable[_Answer]) -> _Answer:
         try:
             async with self._budget.limit():
-                return await page
+                return await answer
         except TimeoutError:
             detail = f"no page within {self._settings.timeout.total_seconds():g} s"
             raise VisitError(Failed(Kind.TIMEOUT, detail), conclusive=True) from None
@@ -157,8 +172,7 @@ class Site:
         if within and _host(url) not in self._hosts:
             raise fail(Kind.BAD_REDIRECT, "not a page of the same site")
         if self._robots and not await self._robots.allow(url):
-            page = "the page" if within else "the home page"
-            raise fail(Kind.ROBOTS, f"robots.txt forbids {page}")
+            raise _forbidden("the page" if within else "the home page")
         return await self._get(url)
 
     @once_more
@@ -205,6 +219,10 @@ class _Try:
     def label(self) -> str:
         is_www = self.url.raw_host.startswith(b"www.")
         return f"{self.url.scheme} www" if is_www else self.url.scheme
+
+
+def _forbidden(page: str) -> VisitError:
+    return fail(Kind.ROBOTS, f"robots.txt forbids {page}")
 
 
 def _host(url: httpx.URL) -> str:

@@ -17,6 +17,9 @@ class Visits(Protocol):
     async def page(self, url: str) -> Page | Failed:
         """Get a further page of the same site, or say why not."""
 
+    async def refusal(self, url: str) -> Failed | None:
+        """Say why `url` must not be asked for on any way; None if nothing is known against it."""
+
 
 class Fetches(Protocol):
     """Gets the pages of sites."""
