@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from domainsched.config import Settings, environment
+from domainsched.models import Kind
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
@@ -92,6 +93,13 @@ def test_a_shell_reads_the_uncommented_example_as_we_do(tmp_path: Path) -> None:
 def test_neither_names_a_setting_that_does_not_exist() -> None:
     for text in (EXAMPLE, README):
         assert set(re.findall(r"\bDOMAINSCHED_[A-Z_]*[A-Z]\b", text)) <= {*VARIABLES, *OF_TESTS}
+
+
+KINDS = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (yes|no) \| `test_", README, re.MULTILINE))
+
+
+def test_the_readme_knows_every_kind_of_failure_and_whether_it_is_tried_again() -> None:
+    assert {kind.value: "yes" if kind.is_transient else "no" for kind in Kind} == KINDS
 
 
 SHOWN_BY = re.findall(r"`(test_\w+\.py)::(\w+)`", README)
