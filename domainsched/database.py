@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import LiteralString, Self, TypeVar
 
 import psycopg
-from psycopg import IsolationLevel, conninfo, sql
+from psycopg import conninfo, sql
 from psycopg import errors as pg_errors
 from psycopg.rows import TupleRow
 
@@ -40,12 +40,17 @@ PATIENCE = timedelta(seconds=30)
 BUILD_TIMEOUT = timedelta(hours=1)
 """For building an index: the server is left to finish it when we no longer wait."""
 
-# DEFAULT, as the role and the database have it: Supavisor resets nothing, and another client's
-# search path, left in the session, would hide our table or show us another.
-_LOCALS = sql.SQL(
-    "SET LOCAL search_path TO DEFAULT; SET LOCAL statement_timeout TO {statement};"
-    " SET LOCAL lock_timeout TO {lock}; SET LOCAL idle_in_transaction_session_timeout TO {idle}"
+# One message, since each of its own costs a round trip. Supavisor resets nothing: another client's
+# search path, left in the session, would hide our table or show us another (DEFAULT is as the role
+# and the database have it), and its isolation would fail statements.
+_BEGIN = sql.SQL(
+    "BEGIN ISOLATION LEVEL {level}; SET LOCAL search_path TO DEFAULT;"
+    " SET LOCAL statement_timeout TO {statement};"
+    " SET LOCAL lock_timeout TO {lock}; SET LOCAL idle_in_transaction_session_timeout TO {idle};"
+    " {further}"
 )
+_READ_WRITE = sql.SQL("READ COMMITTED")
+_READ_ONLY = sql.SQL("REPEATABLE READ READ ONLY")
 
 # SQLSTATEs after which the same operation may succeed: connection exceptions, the server going
 # down or coming up or being in want of anything (disk, memory, places) or in trouble with its
@@ -116,20 +121,21 @@ class Database:
         lock_timeout: timedelta = LOCK_TIMEOUT,
         bound: timedelta | None = None,
         read_only: bool = False,
+        settings: LiteralString = "",
     ) -> AsyncIterator[Cursor]:
         """Open a short transaction; it is committed on a clean exit and rolled back on an error.
 
         `statement_timeout` is the server's limit for one statement; `bound` is ours for the
         transaction: then the socket is cut, which ends any wait, also on a connection that is half
-        open. A `read_only` transaction sees one snapshot. Raises psycopg's errors: wrap the whole
-        in `run`, which turns them into ours.
+        open. A `read_only` transaction sees one snapshot. `settings` are SET LOCALs of its own.
+        Raises psycopg's errors: wrap the whole in `run`, which turns them into ours.
         """
         async with self._turn:
             connection = await self._connected()
-            await _begin_as(connection, read_only=read_only)
+            level = _READ_ONLY if read_only else _READ_WRITE
+            begin = self._begin(level, statement_timeout, lock_timeout, sql.SQL(settings))
             with _watchdog(connection, bound or statement_timeout + GRACE):
-                async with connection.transaction(), connection.cursor() as cursor:
-                    await cursor.execute(self._locals(statement_timeout, lock_timeout))
+                async with _transaction(connection, begin) as cursor:
                     yield cursor
 
     async def outside_transaction(self, statement: Query) -> None:
@@ -210,20 +216,38 @@ class Database:
             reason = "failed to resolve host: a part between its dots is empty or too long"
             raise psycopg.OperationalError(reason) from None
 
-    def _locals(self, statement: timedelta, lock: timedelta) -> sql.Composed:
+    def _begin(
+        self, level: sql.SQL, statement: timedelta, lock: timedelta, further: sql.SQL
+    ) -> sql.Composed:
         wanted, idle = self.url.settings, _milliseconds(IDLE_TIMEOUT)
-        return _LOCALS.format(
+        return _BEGIN.format(
+            level=level,
+            further=further,
             statement=wanted.get("statement_timeout", _milliseconds(statement)),
             lock=wanted.get("lock_timeout", _milliseconds(lock)),
             idle=wanted.get("idle_in_transaction_session_timeout", idle),
         )
 
 
-async def _begin_as(connection: psycopg.AsyncConnection[TupleRow], *, read_only: bool) -> None:
-    """Have the next transaction begin so: part of its BEGIN, no state of the session."""
-    level = IsolationLevel.REPEATABLE_READ if read_only else None
-    await connection.set_isolation_level(level)
-    await connection.set_read_only(True if read_only else None)
+@contextlib.asynccontextmanager
+async def _transaction(
+    connection: psycopg.AsyncConnection[TupleRow], begin: sql.Composed
+) -> AsyncIterator[Cursor]:
+    """Commit on a clean exit; on any other, roll back, if there is still somebody to tell.
+
+    psycopg.Rollback, raised inside, does that and nothing else.
+    """
+    async with connection.cursor() as cursor:
+        try:
+            await cursor.execute(begin)
+            yield cursor
+        except BaseException as error:
+            with contextlib.suppress(psycopg.Error):
+                await connection.rollback()
+            if not isinstance(error, psycopg.Rollback):
+                raise
+        else:
+            await connection.commit()
 
 
 @contextlib.contextmanager

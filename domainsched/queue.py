@@ -222,6 +222,7 @@ class Queue:
         self._tenant = tenant
         self._refused: list[RowId] = []
         self._unsettled = 0
+        self._reading: LiteralString = _IN_ORDER if tenant is None else ""
         self._names = {
             "table": table.identifier,
             "id_type": table.type_of("id"),
@@ -267,21 +268,16 @@ class Queue:
 
         async def operation() -> list[tuple[Any, ...]]:
             nonlocal unsure
-            async with self._database.transaction() as cursor:
+            async with self._database.transaction(settings=self._reading) as cursor:
                 if unsure:
                     await cursor.execute(_CLAIMED.format(**self._names), values)
                     if rows := await cursor.fetchall():
                         return rows
                 unsure = True
-                await self._read_in_order(cursor)
                 await cursor.execute(self._claim, values)
                 return await cursor.fetchall()
 
         return await self._database.run(operation, patience=PATIENCE)
-
-    async def _read_in_order(self, cursor: Cursor) -> None:
-        if self._tenant is None:
-            await cursor.execute(_IN_ORDER)
 
     async def _leave_out(self, error: Refused, limit: int) -> int:
         """After a refused claim: find the row it is about, by claiming one; say how many next."""
@@ -292,8 +288,7 @@ class Queue:
         values = {"refused": [str(row) for row in self._refused], "tenant": self._tenant}
 
         async def operation() -> tuple[Any, ...] | None:
-            async with self._database.transaction() as cursor:
-                await self._read_in_order(cursor)
+            async with self._database.transaction(settings=self._reading) as cursor:
                 await cursor.execute(_FIRST_DUE.format(**self._names), values)
                 return await cursor.fetchone()
 

@@ -555,7 +555,7 @@ async def test_looking_is_read_only_and_writing_after_it_is_not(bench: Bench, lo
     async with proxied(bench.place.keywords) as proxy, Database(proxy.url) as database:
         ours = Store(database, bench.table)
         await LOOKING[look](ours)
-        begun = [each for each in proxy.statements if each.startswith("BEGIN")]
+        begun = [each.partition(";")[0] for each in proxy.statements if each.startswith("BEGIN")]
         assert begun == ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
         assert (await ours.add(["c.test"], tenant=OURS)).added == 1
 
