@@ -1,0 +1,79 @@
+"""Claim, https visit, extraction, settlement: CPU time of a domain, against others.
+
+    python tests/benchmarks/pipeline.py [--hosts 2000] [--rounds 5] [--concurrency 100]
+
+All visit the same sites, each over a new and verified connection. `plain` is the same work with
+stock httpx and asyncio.gather; `scrapy` only fetches and reads the title, without a database or
+verification; `floor` is asyncio's TLS, a parse and a batched UPDATE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from laboratory import (
+    CONTENDERS,
+    DOMAINSCHED,
+    Laboratory,
+    Result,
+    alternate,
+    in_own_network,
+    laboratory,
+    machine,
+    run,
+    table,
+)
+
+AGAIN = "UPDATE domains SET status = 'pending', due_at = now(), attempts = 0, claim_token = NULL"
+
+
+def measured(place: Laboratory, command: tuple[str, ...], *, settles: bool = True) -> Result:
+    """Run with every row due, and see that every row is done."""
+    place.execute(AGAIN)
+    place.execute("VACUUM ANALYZE domains")
+    result = run(command, place.environ)
+    ((left,),) = place.execute("SELECT count(*) FROM domains WHERE status <> 'completed'")
+    if left and settles:
+        sys.exit(f"error: {command} left {left} rows")
+    return result
+
+
+def contenders(place: Laboratory, concurrency: int, chosen: list[str]) -> dict[str, Callable[[], Result]]:
+    process = (*DOMAINSCHED, "process", "--limit", "0", "-c", str(concurrency), "--quiet")
+    others = {
+        name: (sys.executable, str(CONTENDERS / f"{file}.py"), str(concurrency))
+        for name, file in (("plain httpx", "plain"), ("scrapy", "spider"), ("floor", "floor"))
+    }
+    every = {
+        "domainsched": (*process, "--processes", "1"),
+        "domainsched, 2 processes": (*process, "--processes", "2"),
+        "domainsched, robots.txt ignored": (*process, "--processes", "1", "--ignore-robots"),
+        **others,
+    }
+    return {
+        name: partial(measured, place, command, settles=name != "scrapy")
+        for name, command in every.items()
+        if not chosen or name in chosen
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hosts", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--concurrency", type=int, default=100)
+    parser.add_argument("--only", action="append", default=[], help="a contender's name")
+    given = parser.parse_args()
+    in_own_network()
+    with laboratory(farm=True) as place:
+        place.create(given.hosts)
+        results = alternate(contenders(place, given.concurrency, given.only), given.rounds)
+    print(f"{given.hosts} hosts, concurrency {given.concurrency}, {given.rounds} rounds; {machine()}\n")
+    print(table(results, given.hosts, next(iter(results))))
+
+
+if __name__ == "__main__":
+    main()
