@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
+from functools import cache
 from typing import LiteralString, Self, TypeVar
 
 import psycopg
@@ -40,17 +41,8 @@ PATIENCE = timedelta(seconds=30)
 BUILD_TIMEOUT = timedelta(hours=1)
 """For building an index: the server is left to finish it when we no longer wait."""
 
-# One message, since each of its own costs a round trip. Supavisor resets nothing: another client's
-# search path, left in the session, would hide our table or show us another (DEFAULT is as the role
-# and the database have it), and its isolation would fail statements.
-_BEGIN = sql.SQL(
-    "BEGIN ISOLATION LEVEL {level}; SET LOCAL search_path TO DEFAULT;"
-    " SET LOCAL statement_timeout TO {statement};"
-    " SET LOCAL lock_timeout TO {lock}; SET LOCAL idle_in_transaction_session_timeout TO {idle};"
-    " {further}"
-)
-_READ_WRITE = sql.SQL("READ COMMITTED")
-_READ_ONLY = sql.SQL("REPEATABLE READ READ ONLY")
+_READ_WRITE = "READ COMMITTED"
+_READ_ONLY = "REPEATABLE READ READ ONLY"
 
 # SQLSTATEs after which the same operation may succeed: connection exceptions, the server going
 # down or coming up or being in want of anything (disk, memory, places) or in trouble with its
@@ -121,7 +113,7 @@ class Database:
         lock_timeout: timedelta = LOCK_TIMEOUT,
         bound: timedelta | None = None,
         read_only: bool = False,
-        settings: LiteralString = "",
+        settings: str = "",
     ) -> AsyncIterator[Cursor]:
         """Open a short transaction; it is committed on a clean exit and rolled back on an error.
 
@@ -133,7 +125,7 @@ class Database:
         async with self._turn:
             connection = await self._connected()
             level = _READ_ONLY if read_only else _READ_WRITE
-            begin = self._begin(level, statement_timeout, lock_timeout, sql.SQL(settings))
+            begin = self._begin(level, statement_timeout, lock_timeout, settings)
             with _watchdog(connection, bound or statement_timeout + GRACE):
                 async with _transaction(connection, begin) as cursor:
                     yield cursor
@@ -216,22 +208,38 @@ class Database:
             reason = "failed to resolve host: a part between its dots is empty or too long"
             raise psycopg.OperationalError(reason) from None
 
-    def _begin(
-        self, level: sql.SQL, statement: timedelta, lock: timedelta, further: sql.SQL
-    ) -> sql.Composed:
-        wanted, idle = self.url.settings, _milliseconds(IDLE_TIMEOUT)
-        return _BEGIN.format(
-            level=level,
-            further=further,
-            statement=wanted.get("statement_timeout", _milliseconds(statement)),
-            lock=wanted.get("lock_timeout", _milliseconds(lock)),
-            idle=wanted.get("idle_in_transaction_session_timeout", idle),
+    def _begin(self, level: str, statement: timedelta, lock: timedelta, further: str) -> bytes:
+        wanted = self.url.settings
+        limits = {
+            "statement_timeout": _milliseconds(statement),
+            "lock_timeout": _milliseconds(lock),
+            "idle_in_transaction_session_timeout": _milliseconds(IDLE_TIMEOUT),
+        }
+        statement_limit, lock_limit, idle_limit = (
+            wanted.get(name, limits[name]) for name in limits
         )
+        return _beginning(level, (statement_limit, lock_limit, idle_limit), further)
+
+
+@cache
+def _beginning(level: str, limits: tuple[str, str, str], further: str) -> bytes:
+    """Put into one message what begins a transaction: each of its own costs a round trip.
+
+    Supavisor resets nothing: another client's search path, left in the session, would hide our
+    table or show us another (DEFAULT is as the role and the database have it), and its isolation
+    would fail statements.
+    """
+    statement, lock, idle = (sql.Literal(limit).as_string() for limit in limits)
+    return (
+        f"BEGIN ISOLATION LEVEL {level}; SET LOCAL search_path TO DEFAULT;"
+        f" SET LOCAL statement_timeout TO {statement}; SET LOCAL lock_timeout TO {lock};"
+        f" SET LOCAL idle_in_transaction_session_timeout TO {idle}; {further}"
+    ).encode()
 
 
 @contextlib.asynccontextmanager
 async def _transaction(
-    connection: psycopg.AsyncConnection[TupleRow], begin: sql.Composed
+    connection: psycopg.AsyncConnection[TupleRow], begin: bytes
 ) -> AsyncIterator[Cursor]:
     """Commit on a clean exit; on any other, roll back, if there is still somebody to tell.
 

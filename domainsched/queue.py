@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from operator import itemgetter
-from typing import Any, LiteralString
+from typing import Any
 from uuid import UUID
 
 from psycopg import sql
@@ -133,7 +133,7 @@ ORDER BY due_at, id LIMIT 1
 # (40,000 rows read for a claim of 10 in an old table of so many). So it is told to read them in the
 # index's order. The price that it puts on what is off must not bring in its compiler. Not where a
 # tenant is meant, whose few rows may lie behind many of others: then it has a choice to make.
-_IN_ORDER: LiteralString = (
+_IN_ORDER = (
     "SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off;"
     " SET LOCAL enable_sort TO off; SET LOCAL jit TO off"
 )
@@ -222,8 +222,8 @@ class Queue:
         self._tenant = tenant
         self._refused: list[RowId] = []
         self._unsettled = 0
-        self._reading: LiteralString = _IN_ORDER if tenant is None else ""
-        self._names = {
+        self._reading = _IN_ORDER if tenant is None else ""
+        names: dict[str, sql.Composable] = {
             "table": table.identifier,
             "id_type": table.type_of("id"),
             "status_type": table.type_of("status"),
@@ -234,8 +234,15 @@ class Queue:
             "tenant": sql.SQL("" if tenant is None else " AND tenant_id = %(tenant)s"),
         }
         also = [*table.stamp("updated_at"), *_on_exhausted(table)]
-        self._claim = _CLAIM.format(**self._names, also=_after_comma(also))
-        self._settle = _settle_statement(table, self._names)
+        # As bytes: to put one together takes longer than to execute it.
+        self._claim = _CLAIM.format(**names, also=_after_comma(also)).as_bytes()
+        self._settle = _settle_statement(table, names).as_bytes()
+        self._claimed = _CLAIMED.format(**names).as_bytes()
+        self._first_due = _FIRST_DUE.format(**names).as_bytes()
+        self._extend = _EXTEND.format(**names).as_bytes()
+        self._release = _RELEASE.format(**names).as_bytes()
+        self._held = _HELD.format(**names).as_bytes()
+        self._ended = _ENDED.format(**names).as_bytes()
 
     async def claim(
         self, limit: int, *, token: UUID, worker: str, lease: timedelta, max_attempts: int
@@ -270,7 +277,7 @@ class Queue:
             nonlocal unsure
             async with self._database.transaction(settings=self._reading) as cursor:
                 if unsure:
-                    await cursor.execute(_CLAIMED.format(**self._names), values)
+                    await cursor.execute(self._claimed, values)
                     if rows := await cursor.fetchall():
                         return rows
                 unsure = True
@@ -289,7 +296,7 @@ class Queue:
 
         async def operation() -> tuple[Any, ...] | None:
             async with self._database.transaction(settings=self._reading) as cursor:
-                await cursor.execute(_FIRST_DUE.format(**self._names), values)
+                await cursor.execute(self._first_due, values)
                 return await cursor.fetchone()
 
         row = await self._database.run(operation, patience=PATIENCE)
@@ -305,7 +312,7 @@ class Queue:
         Those not returned are held no more, or locked by somebody at the moment: then nobody else
         can claim them either, and the next extension is soon enough.
         """
-        query, parameters = _EXTEND.format(**self._names), {**_pairs(claims), "lease": lease}
+        query, parameters = self._extend, {**_pairs(claims), "lease": lease}
 
         async def operation() -> set[RowId]:
             async with self._database.transaction() as cursor:
@@ -316,7 +323,7 @@ class Queue:
     async def release(self, claims: Iterable[Claim]) -> set[RowId]:
         """End claims without counting the attempt; the rows are due at once."""
         held = list(claims)
-        return await self._end(_RELEASE.format(**self._names), held, _pairs(held))
+        return await self._end(self._release, held, _pairs(held))
 
     async def settle(self, endings: Sequence[Ending]) -> set[RowId]:
         """Write outcomes and end their claims, in one statement.
@@ -363,7 +370,7 @@ class Queue:
         return await self._end(self._settle, claims, {**_pairs(claims), "rows": rows})
 
     async def _end(
-        self, query: sql.Composed, claims: Sequence[Claim], parameters: dict[str, object]
+        self, query: bytes, claims: Sequence[Claim], parameters: dict[str, object]
     ) -> set[RowId]:
         """End claims, and again those that somebody locks; if they stay so, leave them.
 
@@ -379,9 +386,10 @@ class Queue:
             locked = set()
             async with self._database.transaction() as cursor:
                 done = await _ids(cursor, query, parameters)
-                held = await _ids(cursor, _HELD.format(**self._names), parameters)
+                all_done = len(done) == len(claims)
+                held = set() if all_done else await _ids(cursor, self._held, parameters)
                 if unsure:
-                    done |= await _ids(cursor, _ENDED.format(**self._names), parameters)
+                    done |= await _ids(cursor, self._ended, parameters)
                 unsure = True
             ended, locked = done, held
             if locked:  # what is not has been committed
@@ -500,6 +508,6 @@ def _pairs(claims: Iterable[Claim]) -> dict[str, object]:
     }
 
 
-async def _ids(cursor: Cursor, query: sql.Composed, parameters: dict[str, Any]) -> set[RowId]:
+async def _ids(cursor: Cursor, query: bytes, parameters: dict[str, Any]) -> set[RowId]:
     await cursor.execute(query, parameters)
     return {row[0] for row in await cursor.fetchall()}

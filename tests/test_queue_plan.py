@@ -17,7 +17,6 @@ import pytest
 from conftest import Database as Place
 from conftest import fresh_database
 from legacy import TENANT
-from psycopg import sql
 from psycopg.rows import TupleRow
 from tables import LEASE, Bench, Maker, benched, made_once, take, url
 
@@ -84,12 +83,11 @@ class Explained(psycopg.AsyncCursor[TupleRow]):
     plans: list[Plan]
 
     async def execute(self, query: Any, params: Any = None, **options: Any) -> Self:  # noqa: ANN401 - as psycopg has it
-        if isinstance(query, sql.Composed):
+        if isinstance(query, bytes):
             await super().execute("SAVEPOINT explain")
-            explain = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) ")
-            await super().execute(explain + query, params)
+            await super().execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + query, params)
             ((explained,),) = await self.fetchone() or ((None,),)
-            self.plans.append(Plan(query.as_string(), explained["Plan"]))
+            self.plans.append(Plan(query.decode(), explained["Plan"]))
             await super().execute("ROLLBACK TO explain")
         return await super().execute(query, params, **options)
 
