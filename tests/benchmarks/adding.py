@@ -1,6 +1,6 @@
 """`domainsched add` of a file, against COPY into a temporary table and INSERT ... SELECT.
 
-    python tests/benchmarks/adding.py [--rows 1000000] [--rounds 5]
+python tests/benchmarks/adding.py [--rows 1000000] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -8,10 +8,18 @@ from __future__ import annotations
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
 from statistics import median
 
-from laboratory import CONTENDERS, DOMAINSCHED, Laboratory, Result, alternate, laboratory, machine, run
+from laboratory import (
+    CONTENDERS,
+    DOMAINSCHED,
+    Laboratory,
+    Result,
+    alternate,
+    laboratory,
+    machine,
+    run,
+)
 
 
 def added(place: Laboratory, command: tuple[str, ...], rows: int) -> Result:
@@ -35,7 +43,9 @@ def main() -> None:
             lines.writelines(f"site{n:07d}.example.com\n" for n in range(given.rows))
         copy = (sys.executable, str(CONTENDERS / "copying.py"), str(file))
         contenders = {
-            "domainsched add": partial(added, place, (*DOMAINSCHED, "add", "-f", str(file)), given.rows),
+            "domainsched add": partial(
+                added, place, (*DOMAINSCHED, "add", "-f", str(file)), given.rows
+            ),
             "COPY and INSERT": partial(added, place, copy, given.rows),
         }
         results = alternate(contenders, given.rounds)

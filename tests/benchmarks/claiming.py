@@ -87,14 +87,17 @@ def main() -> None:
                 drained, place, "procrastinated", given.batch, given.rows // 10
             )
         results = alternate(contenders, given.rounds)
-    print(f"batches of {given.batch}, {given.table} other rows, {given.rounds} rounds; {machine()}\n")
+    print(
+        f"batches of {given.batch}, {given.table} other rows, {given.rounds} rounds; {machine()}\n"
+    )
     print("| | rows/s | of domainsched's queue |\n|---|---|---|")
     ours = results["domainsched's queue"]
     for name, runs in results.items():
         count = given.rows // 10 if name == "procrastinate" else given.rows
         rate = median(count / each.wall for each in runs)
         share = median(
-            count / each.wall / (given.rows / own.wall) for own, each in zip(ours, runs, strict=True)
+            count / each.wall / (given.rows / own.wall)
+            for own, each in zip(ours, runs, strict=True)
         )
         print(f"| {name} | {rate:.0f} | {share:.2f} |")
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import math
 import random
 import ssl
 import sys
-from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from threading import Thread
 
 import trustme
 
@@ -23,11 +22,54 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from nameserver import Answer, Name, NameServer
 
 PAGES = 200
-WORDS = (
-    "we our your the and of to in for with is are a on at by from service team project design"
-    " quality customer house garden water light office company people business craft local"
-    " experience since family repair install advice contact offer price work day week year"
-).split()
+WORDS = [
+    "we",
+    "our",
+    "your",
+    "the",
+    "and",
+    "of",
+    "to",
+    "in",
+    "for",
+    "with",
+    "is",
+    "are",
+    "a",
+    "on",
+    "at",
+    "by",
+    "from",
+    "service",
+    "team",
+    "project",
+    "design",
+    "quality",
+    "customer",
+    "house",
+    "garden",
+    "water",
+    "light",
+    "office",
+    "company",
+    "people",
+    "business",
+    "craft",
+    "local",
+    "experience",
+    "since",
+    "family",
+    "repair",
+    "install",
+    "advice",
+    "contact",
+    "offer",
+    "price",
+    "work",
+    "day",
+    "week",
+    "year",
+]
 LATENCY = (0.3, 5.0)
 """Seconds: the median and the 99th percentile of a lognormal."""
 NEVER = 0.03
@@ -73,13 +115,15 @@ def _page(dice: random.Random, size: int) -> bytes:
 
 
 def _head(dice: random.Random, name: str) -> str:
-    wordpress = dice.random() < 0.4  # noqa: PLR2004 - about its share of the web
+    wordpress = dice.random() < 0.4
     assets = "".join(
         f'<script src="/wp-content/plugins/p{n}/a.js?ver=1.{n}"></script>'
         f'<link rel="stylesheet" href="/wp-content/themes/astra/s{n}.css?ver=6.5">'
         for n in range(8)
     )
-    plain = '<script src="/assets/jquery-3.7.1.min.js"></script><link rel="stylesheet" href="/a.css">'
+    plain = (
+        '<script src="/assets/jquery-3.7.1.min.js"></script><link rel="stylesheet" href="/a.css">'
+    )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name} | Home</title>'
         f'<meta name="description" content="{name} for {dice.choice(WORDS)} and more">'
@@ -152,21 +196,15 @@ def _answer(body: bytes) -> bytes:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def delay_of(number: int) -> float:
     """Give a site's latency in seconds: always the same; an hour for those that never answer."""
     dice = random.Random(number)  # noqa: S311 - the same each time
     if dice.random() < NEVER:
         return 3600
     median, last = LATENCY
-    sigma = _log(last / median) / 2.326
-    return median * 2.718281828 ** (sigma * dice.gauss(0, 1))
-
-
-def _log(x: float) -> float:
-    from math import log
-
-    return log(x)
+    sigma = math.log(last / median) / 2.326
+    return median * math.exp(sigma * dice.gauss(0, 1))
 
 
 async def main(folder: Path, *, latency: bool) -> None:

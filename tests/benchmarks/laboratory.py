@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import median
 
 import psycopg
-from psycopg import sql
 
 from domainsched.embedded import EmbeddedServer
 
@@ -69,7 +68,7 @@ def run(command: Sequence[str], environ: Mapping[str, str]) -> Result:
     """Run a contender to its end; it must succeed."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         begun = time.monotonic()
-        process = subprocess.Popen(command, env=environ, stdout=out, stderr=err, text=True)  # noqa: S603
+        process = subprocess.Popen(command, env=environ, stdout=out, stderr=err, text=True)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.monotonic() - begun
@@ -112,16 +111,18 @@ class Laboratory:
     def create(self, hosts: int) -> None:
         """Make a table of that many sites, all due."""
         self.recreate()
-        subprocess.run([*DOMAINSCHED, "init", "--yes"], env=self.environ, check=True)  # noqa: S603
+        subprocess.run([*DOMAINSCHED, "init", "--yes"], env=self.environ, check=True)
         self.execute(
             "INSERT INTO domains (domain)"
-            f" SELECT 'site' || lpad(n::text, 5, '0') || '.bench.test' FROM generate_series(1, {hosts}) n"
+            " SELECT 'site' || lpad(n::text, 5, '0') || '.bench.test'"
+            f" FROM generate_series(1, {hosts}) n"
         )
         self.execute("VACUUM ANALYZE domains")
 
     def recreate(self) -> None:
         """Have an empty database."""
-        with psycopg.connect(**{**self.keywords, "dbname": "postgres"}, autocommit=True) as maintenance:
+        others = self.url.replace("/bench?", "/postgres?")
+        with psycopg.connect(others, autocommit=True) as maintenance:
             maintenance.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
             maintenance.execute("CREATE DATABASE bench")
 
@@ -140,8 +141,15 @@ def laboratory(*, farm: bool = False, latency: bool = False) -> Iterator[Laborat
 
 @contextmanager
 def _farm(folder: Path, *, latency: bool) -> Iterator[None]:
-    command = [sys.executable, str(HERE / "farm.py"), str(folder), *(["--latency"] if latency else [])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as farm:  # noqa: S603
+    command = [
+        sys.executable,
+        str(HERE / "farm.py"),
+        str(folder),
+        *(["--latency"] if latency else []),
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as farm:
         assert farm.stdout is not None
         assert farm.stdin is not None
         if farm.stdout.readline() != "ready\n":
@@ -163,7 +171,10 @@ def alternate(contenders: Mapping[str, Callable[[], Result]], rounds: int) -> Me
         for name, contender in contenders.items():
             results[name].append(contender())
             last = results[name][-1]
-            print(f"  round {number + 1} {name}: {last.wall:.1f} s, CPU {last.cpu:.1f} s", file=sys.stderr)
+            print(
+                f"  round {number + 1} {name}: {last.wall:.1f} s, CPU {last.cpu:.1f} s",
+                file=sys.stderr,
+            )
     return results
 
 
@@ -188,4 +199,5 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
          if line.startswith("model name")), platform.machine(),
     )  # fmt: skip
-    return f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python {platform.python_version()}"
+    python = platform.python_version()
+    return f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python {python}"

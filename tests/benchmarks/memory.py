@@ -1,6 +1,6 @@
 """Peak memory of `process` at high concurrency, and whether it grows with the number of domains.
 
-    python tests/benchmarks/memory.py [--hosts 2000,20000] [--concurrency 500]
+python tests/benchmarks/memory.py [--hosts 2000,20000] [--concurrency 500]
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ def main() -> None:
     given = parser.parse_args()
     in_own_network()
     command = (*DOMAINSCHED, "process", "--limit", "0", "-c", str(given.concurrency), "--quiet")
-    print(f"concurrency {given.concurrency}; {machine()}\n\n| domains | peak MB | seconds |\n|---|---|---|")
+    print(
+        f"concurrency {given.concurrency}; {machine()}\n\n"
+        "| domains | peak MB | seconds |\n|---|---|---|"
+    )
     with laboratory(farm=True) as place:
         for hosts in map(int, given.hosts.split(",")):
             place.create(hosts)

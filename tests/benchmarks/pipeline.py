@@ -41,7 +41,9 @@ def measured(place: Laboratory, command: tuple[str, ...], *, settles: bool = Tru
     return result
 
 
-def contenders(place: Laboratory, concurrency: int, chosen: list[str]) -> dict[str, Callable[[], Result]]:
+def contenders(
+    place: Laboratory, concurrency: int, chosen: list[str]
+) -> dict[str, Callable[[], Result]]:
     process = (*DOMAINSCHED, "process", "--limit", "0", "-c", str(concurrency), "--quiet")
     others = {
         name: (sys.executable, str(CONTENDERS / f"{file}.py"), str(concurrency))
@@ -71,7 +73,10 @@ def main() -> None:
     with laboratory(farm=True) as place:
         place.create(given.hosts)
         results = alternate(contenders(place, given.concurrency, given.only), given.rounds)
-    print(f"{given.hosts} hosts, concurrency {given.concurrency}, {given.rounds} rounds; {machine()}\n")
+    print(
+        f"{given.hosts} hosts, concurrency {given.concurrency},"
+        f" {given.rounds} rounds; {machine()}\n"
+    )
     print(table(results, given.hosts, next(iter(results))))
 
 

@@ -67,7 +67,7 @@ def main() -> None:
     print(f"| {median(times):.1f} | {quantiles(times, n=20)[-1]:.1f} | {max(times):.1f} |\n")
     print("| part | share (profiled) |\n|---|---|")
     for name, share in by_part(every):
-        if share >= 0.01:  # noqa: PLR2004 - less is noise
+        if share >= 0.01:
             print(f"| {name} | {share:.0%} |")
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import heapq
+from functools import partial
 from statistics import median
 
 from farm import delay_of
 from laboratory import (
     DOMAINSCHED,
     Laboratory,
+    Result,
     alternate,
     in_own_network,
     laboratory,
@@ -45,7 +47,7 @@ def main() -> None:
     with laboratory(farm=True, latency=True) as place:
         place.create(given.hosts)
         results = alternate(
-            {f"C={each}": lambda each=each: drained(place, each) for each in every}, given.rounds
+            {f"C={each}": partial(drained, place, each) for each in every}, given.rounds
         )
     print(f"{given.hosts} hosts, {given.rounds} rounds; {machine()}\n")
     print("| concurrency | ideal s | domainsched s | ratio |\n|---|---|---|---|")
@@ -54,7 +56,7 @@ def main() -> None:
         print(f"| {each} | {best:.1f} | {took:.1f} | {took / best:.2f} |")
 
 
-def drained(place: Laboratory, concurrency: int):  # type: ignore[no-untyped-def]
+def drained(place: Laboratory, concurrency: int) -> Result:
     limits = ("--timeout", f"{TIMEOUT:g}s", "--max-attempts", "1")
     command = (*DOMAINSCHED, "process", "--limit", "0", "-c", str(concurrency), "--quiet", *limits)
     return measured(place, command, settles=False)

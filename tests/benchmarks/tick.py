@@ -38,7 +38,9 @@ def main() -> None:
     print(f"{given.rounds} rounds; {machine()}\n")
     print("| | CPU s | wall s | peak MB |\n|---|---|---|---|")
     for name, runs in results.items():
-        cpu, wall, peak = (median(getattr(each, what) for each in runs) for what in ("cpu", "wall", "peak"))
+        cpu, wall, peak = (
+            median(getattr(each, what) for each in runs) for what in ("cpu", "wall", "peak")
+        )
         print(f"| {name} | {cpu:.2f} | {wall:.2f} | {peak:.0f} |")
 
 

@@ -41,7 +41,10 @@ async def main(concurrency: int) -> None:
             async with connection.cursor() as cursor:
                 await cursor.executemany(
                     SETTLE,
-                    [(page["title"], Jsonb(page), key) for (key, _), page in zip(rows, found, strict=True)],
+                    [
+                        (page["title"], Jsonb(page), key)
+                        for (key, _), page in zip(rows, found, strict=True)
+                    ],
                 )
             await connection.commit()
 

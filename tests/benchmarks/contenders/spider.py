@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import scrapy
@@ -14,7 +14,7 @@ from scrapy.crawler import CrawlerProcess
 class Titles(scrapy.Spider):
     name = "titles"
 
-    async def start(self):  # type: ignore[no-untyped-def]
+    async def start(self) -> AsyncIterator[scrapy.Request]:
         with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
             for (domain,) in connection.execute("SELECT domain FROM domains").fetchall():
                 yield scrapy.Request(f"https://{domain}/")
@@ -40,4 +40,3 @@ process = CrawlerProcess(
 )
 process.crawl(Titles)
 process.start()
-stats = process.crawlers
