@@ -66,7 +66,7 @@ class Visitor:
             if not _lacks_contacts(columns):
                 break
             found, told = await self._contacts(site, url)
-            columns = _merged(columns, found)
+            columns = _merged(columns, found, told["url"])
             pages.append(told)
         return columns, pages
 
@@ -121,8 +121,8 @@ def _lacks_contacts(columns: Columns) -> bool:
     return not (columns.get("email_addresses") and columns.get("phone_numbers"))
 
 
-def _merged(columns: Columns, found: Columns) -> Columns:
-    """Add the contacts of a further page, behind those there are; nothing else of it."""
+def _merged(columns: Columns, found: Columns, url: str) -> Columns:
+    """Add the contacts of the further page at `url`, behind those there are; nothing else of it."""
     metadata, further = columns["domain_metadata"], found.get("domain_metadata", {})
     return {
         **columns,
@@ -131,12 +131,27 @@ def _merged(columns: Columns, found: Columns) -> Columns:
         "domain_metadata": {
             **metadata,
             **_both(metadata, further, "emails", "phones"),
-            "social_links": {
-                **(further.get("social_links") or {}),
-                **(metadata.get("social_links") or {}),
-            },
+            "social_links": _first(metadata, further, "social_links"),
+            "contacts": _evidence(metadata.get("contacts") or {}, further.get("contacts"), url),
         },
     }
+
+
+def _evidence(
+    known: Mapping[str, Any], further: Mapping[str, Any] | None, url: str
+) -> dict[str, Any]:
+    """Join the evidence of the contacts; what the further page alone tells names that page."""
+    told = {
+        kind: {value: {**evidence, "page": url} for value, evidence in contacts.items()}
+        for kind, contacts in (further or {}).items()
+    }
+    return {kind: _first(known, told, kind) for kind in {**known, **told}}
+
+
+def _first(known: Mapping[str, Any], further: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Join two mappings of that name: the known first, where both have a key and in the order."""
+    first, second = known.get(name) or {}, further.get(name) or {}
+    return {**first, **{key: value for key, value in second.items() if key not in first}}
 
 
 def _both(first: Mapping[str, Any], second: Mapping[str, Any], *names: str) -> dict[str, list[str]]:

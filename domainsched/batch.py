@@ -65,7 +65,7 @@ async def process(
     spent_before = credit_budget.spent
     async with (
         Fetcher(fetch_settings(settings, surroundings), surroundings.resolve) as fetcher,
-        ExtractionPool(settings.processes) as extractor,
+        ExtractionPool(settings.processes, fingerprints=settings.fingerprints) as extractor,
     ):
         run = Run(
             Queue(database, table, tenant=settings.tenant),

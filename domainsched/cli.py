@@ -122,6 +122,7 @@ Insecure = Annotated[bool, typer.Option("--insecure", help=about("insecure"))]
 PerAddress = Annotated[str | None, _flag("per_address", "N")]
 ContactPages = Annotated[str | None, _flag("contact_pages", "N")]
 IgnoreRobots = Annotated[bool, typer.Option("--ignore-robots", help=about("ignore_robots"))]
+Fingerprints = Annotated[str | None, _flag("fingerprints", "PATH")]
 ScraperApi = Annotated[str | None, _flag("scraper_api", "WHEN")]
 ScraperBudget = Annotated[str | None, _flag("scraper_budget", "CREDITS")]
 
@@ -351,6 +352,7 @@ def process(
     per_address: PerAddress = None,
     contact_pages: ContactPages = None,
     ignore_robots: IgnoreRobots = False,
+    fingerprints: Fingerprints = None,
     scraper_api: ScraperApi = None,
     scraper_budget: ScraperBudget = None,
     strict: Strict = False,
@@ -368,6 +370,7 @@ def process(
     Run it from cron or a timer as often as you like: runs never claim the same domain.
     """
     session = _session(ctx, locals())
+    _check_fingerprints(session)
     from domainsched import commands
 
     command = commands.preview(session) if dry_run else commands.process(session, strict=strict)
@@ -394,6 +397,7 @@ def inspect(
     check: Check = False,
     html: Html = None,
     url: Url = None,
+    fingerprints: Fingerprints = None,
     tenant: Tenant = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -425,10 +429,31 @@ def _inspect_page(session: Session, path: str | None, url: str | None) -> None:
         body = contents(Path(path), _MAX_PAGE_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read {shown(path)}", why=error.strerror or "") from None
+    _check_fingerprints(session)
     from domainsched.extract import extract_page
 
-    session.report.page(extract_page(body, base))
+    columns = extract_page(body, base, fingerprints=session.settings.fingerprints)
+    session.report.page(columns)
     _exit(session)
+
+
+def _check_fingerprints(session: Session) -> None:
+    """Try the user's own fingerprints before any domain is claimed.
+
+    Raises:
+        ConfigError: they cannot be used.
+    """
+    path = session.settings.fingerprints
+    if not path:
+        return
+    from domainsched.extract.technology import refused
+
+    if left_out := refused(path):
+        session.report.warning(
+            f"some patterns of {shown(path)} cannot be used: {len(left_out):,}, the first of them"
+            f" {left_out[0][:80]!r}",
+            "they run in RE2, which has no look-around and no back-references",
+        )
 
 
 def _base(url: str) -> str:
@@ -522,6 +547,7 @@ def watch(
     observe: Observe = False,
     allow_network: AllowNetwork = None,
     allow_private: AllowPrivate = False,
+    fingerprints: Fingerprints = None,
     tenant: Tenant = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -536,6 +562,7 @@ def watch(
     """
     session = _session(ctx, locals())
     patience = _duration("--timeout", give_up_after)
+    _check_fingerprints(session)
     from domainsched import commands
 
     _run(session, commands.watch(session, patience, until_idle=until_idle, observe=observe))

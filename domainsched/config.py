@@ -295,6 +295,12 @@ class Settings:
         "2",
         "contact pages to read where a home page gives no address",
     )
+    fingerprints: str = _setting(
+        "DOMAINSCHED_FINGERPRINTS",
+        str,
+        "",
+        "tell technologies by this file or folder in Wappalyzer's format, too",
+    )
     scraper_api: str = _setting(
         "DOMAINSCHED_SCRAPER_API",
         choice("off", "fallback", "always"),

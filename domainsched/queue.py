@@ -8,7 +8,7 @@ index serves every claim, and no reaper is needed. All times are the database's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from operator import itemgetter
@@ -37,34 +37,48 @@ from domainsched.schema import Table
 
 logger = logging.getLogger(__name__)
 
-RESULT_COLUMNS = (
-    "title",
-    "description",
-    "language",
-    "favicon_url",
-    "logo_url",
-    "email_addresses",
-    "phone_numbers",
-    "facebook_url",
-    "twitter_url",
-    "linkedin_url",
-    "instagram_url",
-    "youtube_url",
-    "is_wordpress",
-    "wordpress_version",
-    "has_elementor",
-    "tech_stack",
-    "has_ssl",
-    "ssl_issuer",
-    "ssl_version",
-    "ssl_expiry_date",
-    "server_type",
-    "ip_address",
-    "server_response_time",
-    "domain_metadata",
-)
-"""Filled where the table has them. One that came out empty keeps its old value: good data is never
-erased by a poorer visit; only `domain_metadata` always holds the latest visit as it was."""
+RESULT_COLUMNS: Mapping[str, str] = {
+    "title": "text",
+    "description": "text",
+    "language": "text",
+    "favicon_url": "text",
+    "logo_url": "text",
+    "email_addresses": "text[]",
+    "phone_numbers": "text[]",
+    "facebook_url": "text",
+    "twitter_url": "text",
+    "linkedin_url": "text",
+    "instagram_url": "text",
+    "youtube_url": "text",
+    "is_wordpress": "boolean",
+    "wordpress_version": "text",
+    "wordpress_theme": "text",
+    "has_elementor": "boolean",
+    "elementor_version": "text",
+    "has_divi": "boolean",
+    "has_woocommerce": "boolean",
+    "has_contact_form7": "boolean",
+    "has_yoast_seo": "boolean",
+    "has_wpforms": "boolean",
+    "google_analytics_id": "text",
+    "google_tag_manager_id": "text",
+    "copyright_year": "text",
+    "content_language": "list",
+    "feed_urls": "list",
+    "security_headers": "jsonb",
+    "tech_stack": "jsonb",
+    "has_ssl": "any",
+    "ssl_issuer": "any",
+    "ssl_version": "any",
+    "ssl_expiry_date": "any",
+    "server_type": "any",
+    "ip_address": "any",
+    "server_response_time": "any",
+    "domain_metadata": "jsonb",
+}
+"""Name to kind; filled where the table has them, with a type that can hold them. One that came out
+empty keeps its old value: good data is never erased by a poorer visit; only `domain_metadata`
+always holds the latest visit as it was."""
 
 # The empty value of a list, which says "looked, and found none" where there was nothing before.
 _EMPTY = {"email_addresses": "'{}'", "phone_numbers": "'{}'"}
@@ -407,7 +421,7 @@ class Queue:
 
 
 def _settle_statement(table: Table, names: dict[str, sql.Composable]) -> sql.Composed:
-    present = [column for column in RESULT_COLUMNS if column in table.columns]
+    present = filled_columns(table)
     assignments = [
         *(_assignment(column) for column in present),
         *table.stamp("updated_at", "last_scan"),
@@ -426,6 +440,11 @@ def _settle_statement(table: Table, names: dict[str, sql.Composable]) -> sql.Com
         assignments=_after_comma(assignments),
         definitions=sql.Composed(definitions),
     )
+
+
+def filled_columns(table: Table) -> list[str]:
+    """Give the result columns that are written: a table may use a name for something of its own."""
+    return [name for name, kind in RESULT_COLUMNS.items() if table.can_hold(name, kind)]
 
 
 def _assignment(column: str) -> sql.Composed:

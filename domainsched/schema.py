@@ -61,6 +61,9 @@ _INDEX_TRIES = 10
 _LONGEST_NAME = 63
 """Bytes; PostgreSQL cuts longer names without a word."""
 
+_GENERATED = " (generated)"
+"""Added to the type of a column that nobody can write."""
+
 _TEXT = frozenset({"text", "character varying", "citext"})
 _WHOLE = frozenset({"smallint", "integer", "bigint"})
 _MOMENT = frozenset({"timestamp with time zone", "timestamp without time zone"})
@@ -72,8 +75,9 @@ _TYPES_OF: Mapping[str, frozenset[str]] = {
     "text[]": frozenset({"text[]", "character varying[]"}),
     "boolean": frozenset({"boolean"}),
     "jsonb": frozenset({"jsonb", "json"}),
+    "list": frozenset({"text[]", "character varying[]", "jsonb", "json"}),
 }
-"""Which types of an existing column serve where `init` would add one of the type on the left."""
+"""Which types of an existing column serve where one of the type on the left is meant."""
 
 # Storage options for a table we made: claims leave dead entries at the head of the index, which
 # autovacuum's proportional thresholds would let pile up. Not every engine knows them.
@@ -150,6 +154,13 @@ class Table:
         if self.columns.get(column, "").endswith("without time zone"):
             return sql.SQL("timezone('UTC', statement_timestamp())")
         return sql.SQL("statement_timestamp()")
+
+    def can_hold(self, column: str, kind: str) -> bool:
+        """Whether the table has the column, for values of this kind; "any" is told by no type."""
+        written = self.columns.get(column, _GENERATED)
+        if kind == "any":
+            return not written.endswith(_GENERATED)
+        return _plain_type(written) in _TYPES_OF[kind]
 
     def type_of(self, column: str) -> sql.SQL:
         """Write a column's type, for casts."""

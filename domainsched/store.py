@@ -18,7 +18,7 @@ from domainsched.database import PATIENCE, Cursor, Database
 from domainsched.errors import InvalidName, UsageError
 from domainsched.models import Added, Check, Glance, Lapse, Upcoming
 from domainsched.names import canonical, spellings
-from domainsched.queue import RESULT_COLUMNS
+from domainsched.queue import filled_columns
 from domainsched.schema import ADDED_COLUMNS, KEY_COLUMNS, RIGHTS, Table
 
 CHUNK = 5000
@@ -274,8 +274,7 @@ class Store:
     def _cleared(self) -> list[sql.Composable]:
         return [
             sql.SQL("{} = NULL").format(sql.Identifier(column))
-            for column in RESULT_COLUMNS
-            if column in self._table.columns
+            for column in filled_columns(self._table)
         ]
 
     async def glance(self) -> Glance:

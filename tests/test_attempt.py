@@ -279,6 +279,24 @@ async def test_a_contact_page_tells_what_the_home_page_does_not() -> None:
     assert home["email_addresses"] == ["a@a.test"], "what was given is not changed"
 
 
+async def test_evidence_names_the_page_where_it_is_not_the_home_page() -> None:
+    def told(**emails: str) -> dict[str, Any]:
+        found = {f"{name}@a.test": {"rule": rule} for name, rule in emails.items()}
+        return extracted(list(found), [], contacts={"emails": found, "phones": {}})
+
+    columns, _ = await merged(told(a="text"), told(b="mailto", a="mailto"), told(c="at-form"))
+    contacts = columns["domain_metadata"]["contacts"]
+    assert contacts == {
+        "emails": {
+            "a@a.test": {"rule": "text"},
+            "b@a.test": {"rule": "mailto", "page": CONTACT},
+            "c@a.test": {"rule": "at-form", "page": IMPRINT},
+        },
+        "phones": {},
+    }
+    assert list(contacts["emails"]) == columns["email_addresses"]
+
+
 async def test_contact_pages_are_read_in_order_and_not_more_than_allowed() -> None:
     columns, urls = await merged(
         extracted([], []), extracted(["c@a.test"], []), extracted(["i@a.test"], [])

@@ -54,6 +54,7 @@ VALUES: Mapping[str, tuple[str, str, str]] = {
     "per_address": ("0", "1", "2"),
     "ignore_robots": ("true", "1", "yes"),
     "contact_pages": ("0", "1", "3"),
+    "fingerprints": ("a", "b.json", "c/d"),
     "scraper_api": ("fallback", "always", "Always"),
     "scraper_budget": ("1", "2", "3"),
     "scraper_api_key": ("key-of-flag", "key-of-environment", "key-of-file"),

@@ -548,6 +548,66 @@ async def test_nothing_but_our_columns_is_changed_in_an_old_table(old: Bench) ->
     assert {name for name in after if after[name] != before[name]} == ours
 
 
+FURTHER: Mapping[str, Any] = {
+    "wordpress_theme": "astra",
+    "elementor_version": "3.18.3",
+    "has_divi": False,
+    "has_woocommerce": True,
+    "has_contact_form7": True,
+    "has_yoast_seo": False,
+    "has_wpforms": False,
+    "google_analytics_id": "G-ABCDEF1234",
+    "google_tag_manager_id": "GTM-ABC123",
+    "copyright_year": "2024",
+    "content_language": ["de-AT", "en"],
+    "feed_urls": ["https://a.test/feed/", 'https://a.test/?a="b",{c}'],
+    "security_headers": {"x-frame-options": "DENY"},
+}
+"""Columns that old tables have, and ours has not."""
+
+
+async def test_columns_that_only_old_tables_have_are_filled_there_and_not_emptied(
+    old: Bench,
+) -> None:
+    await old.queue.settle([(await old.claimed(), Complete({**FULL, **FURTHER}))])
+    row = old.row()
+    assert {name: row[name] for name in FURTHER} == FURTHER
+    kinds = "SELECT jsonb_typeof(feed_urls), jsonb_typeof(security_headers) FROM domains"
+    assert old.execute(kinds) == [("array", "object")]
+    old.execute("UPDATE domains SET status = 'pending'")
+    poor = {**POOR, **dict.fromkeys(FURTHER)}
+    await old.queue.settle([(await old.one(), Complete(poor))])
+    row = old.row()
+    assert {name: row[name] for name in FURTHER} == FURTHER
+
+
+async def test_a_list_is_written_as_its_column_wants_it(database: Place) -> None:
+    other = "ALTER TABLE domains ALTER feed_urls TYPE text[] USING NULL,"
+    other += " ALTER content_language TYPE jsonb USING NULL,"
+    other += " ALTER google_analytics_id TYPE varchar(20)"
+    install_old(database, Generation.NOVEMBER_2025, other)
+    async with benched(database) as bench:
+        await bench.queue.settle([(await bench.claimed(), Complete({**FULL, **FURTHER}))])
+        row = bench.row()
+        assert {name: row[name] for name in FURTHER} == FURTHER
+
+
+async def test_a_column_of_another_kind_is_its_owners(database: Place) -> None:
+    """Else every row of the table would end as one that cannot be stored."""
+    other = "ALTER TABLE domains ALTER content_language TYPE varchar(5) USING NULL,"
+    other += " ALTER has_divi TYPE integer USING NULL, DROP copyright_year, DROP ssl_issuer,"
+    other += " ADD copyright_year text GENERATED ALWAYS AS ('made') STORED,"
+    other += " ADD ssl_issuer text GENERATED ALWAYS AS ('made') STORED"
+    install_old(database, Generation.NOVEMBER_2025, other)
+    async with benched(database) as bench:
+        columns = {**FULL, **FURTHER, "ssl_issuer": "An Authority"}
+        await bench.queue.settle([(await bench.claimed(), Complete(columns))])
+        row = bench.row()
+        assert (row["status"], row["wordpress_theme"]) == ("completed", "astra")
+        assert (row["content_language"], row["has_divi"]) == (None, None)
+        assert (row["copyright_year"], row["ssl_issuer"]) == ("made", "made")
+
+
 async def test_extending_begins_a_new_lease_and_nothing_else(any_shape: Bench) -> None:
     held = await any_shape.claimed()
     any_shape.execute("UPDATE domains SET due_at = now() + interval '1 second'")

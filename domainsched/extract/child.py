@@ -17,18 +17,23 @@ from typing import BinaryIO
 
 from domainsched.extract import extract_page
 from domainsched.extract.frames import BEGUN, LENGTH, READY, frame
+from domainsched.extract.technology import load
 
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal a process gets when its parent's thread dies."""
 
 
 def main() -> None:
-    """Serve pages until standard input ends. Arguments: memory in bytes, CPU seconds a page."""
-    memory_bytes, cpu_seconds = int(sys.argv[1]), float(sys.argv[2])
+    """Serve pages until standard input ends.
+
+    Arguments: memory in bytes, CPU seconds a page, a user's own fingerprints or "".
+    """
+    memory_bytes, cpu_seconds, fingerprints = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
     _bind_to_parent()
     _limit(resource.RLIMIT_AS, memory_bytes)
     _limit(resource.RLIMIT_CORE, 0)
     answers = _take_over_output()
+    load(fingerprints)
     _send(answers, READY)
     while (request := _receive(sys.stdin.buffer)) is not None:
         body = _receive(sys.stdin.buffer)
@@ -36,12 +41,12 @@ def main() -> None:
             return
         _send(answers, BEGUN)
         _limit_cpu(cpu_seconds)
-        _send(answers, _answer(request, body))
+        _send(answers, _answer(request, body, fingerprints))
 
 
-def _answer(request: bytes, body: bytes) -> bytes:
+def _answer(request: bytes, body: bytes, fingerprints: str) -> bytes:
     page = json.loads(request)
-    columns = extract_page(body, page["url"], page["headers"])
+    columns = extract_page(body, page["url"], page["headers"], fingerprints=fingerprints)
     return json.dumps(columns, ensure_ascii=False).encode()
 
 

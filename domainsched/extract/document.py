@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
+from bisect import bisect
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
@@ -74,12 +76,22 @@ _INLINE = frozenset(
         "wbr",
     ]
 )
+_FOREIGN = frozenset(["svg", "math"])
+"""What is in them is no HTML: a `<title>` there is a picture's."""
+
 _COMMENT = re.compile(r"<!--([^<>]{1,120})")
 _ABSOLUTE = re.compile(r"https?://\w", re.IGNORECASE)
 _BREAKS = re.compile(r"[\t\r\n]")
 _MAX_ASSETS = 500
 _MAX_URL = 2_000
 """Characters; longer ones are data, not addresses, and cost every pattern that looks at them."""
+
+
+class Line(NamedTuple):
+    """A line of text that a reader sees, and the block it stands in."""
+
+    text: str
+    block: LexborNode
 
 
 @dataclass(frozen=True)
@@ -95,14 +107,33 @@ class Document:
     """The markup went beyond the guard; only its beginning was parsed."""
     elements: Mapping[str, list[LexborNode]]
     """By tag name, in document order, without what lies in SVG."""
-    text: str
+    lines: list[Line]
     """What a reader sees: one line a block, white space collapsed."""
+    markup: str
+    """What was parsed: for a glance whether a closer look can find anything."""
     comments: str
     """The beginnings of the comments, where plugins leave their names; one a line or more."""
 
     def all(self, *tags: str) -> list[LexborNode]:
         """Give the elements with one of these tags, tag by tag, each in document order."""
         return [node for tag in tags for node in self.elements.get(tag, [])]
+
+    @cached_property
+    def text(self) -> str:
+        """The lines, one after the other."""
+        return "\n".join(line.text for line in self.lines)
+
+    def lines_with(self, pattern: re.Pattern[str]) -> list[int]:
+        """Give the numbers of the lines in which something matches, at a single look at them all.
+
+        `pattern` has no use for line breaks.
+        """
+        starts = self._line_starts
+        return sorted({bisect(starts, hit.start()) - 1 for hit in pattern.finditer(self.text)})
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *accumulate(len(line.text) + 1 for line in self.lines)]
 
     @cached_property
     def base(self) -> str:
@@ -196,7 +227,8 @@ def parse(body: bytes, url: str, headers: Mapping[str, str]) -> Document:
         charset=charset,
         cut=len(beginning) < len(text),
         elements=elements,
-        text=lines,
+        lines=lines,
+        markup=beginning,
         comments="\n".join(_COMMENT.findall(beginning)),
     )
 
@@ -241,34 +273,97 @@ def ancestors(node: LexborNode, limit: int = 12) -> Iterator[LexborNode]:
         limit -= 1
 
 
-def _walk(tree: LexborHTMLParser) -> tuple[dict[str, list[LexborNode]], str]:
-    elements: dict[str, list[LexborNode]] = {}
-    text: list[str] = []
-    if tree.root is not None:
-        _collect(tree.root, elements, text)
-    lines = (clean(line) for line in "".join(text).split("\x1e"))
-    return elements, "\n".join(line for line in lines if line)
+def _walk(tree: LexborHTMLParser) -> tuple[dict[str, list[LexborNode]], list[Line]]:
+    """Sort elements by their names, and visible text into lines, in one pass and document order.
 
-
-def _collect(root: LexborNode, elements: dict[str, list[LexborNode]], text: list[str]) -> None:
-    """Walk with a stack of our own: pages nest deeper than Python's."""
-    stack = [(root.iter(include_text=True), "html", True)]
-    while stack:
-        children, tag, visible = stack[-1]
-        node = next(children, None)
-        if node is None:
-            stack.pop()
-            text += [] if tag in _INLINE else ["\x1e"]
-            continue
-        name = node.tag or ""
+    Pages nest deeper than Python's stack: what ends is known by the node that comes after it.
+    """
+    elements: defaultdict[str, list[LexborNode]] = defaultdict(list)
+    lines = _Lines()
+    hidden_until = 0
+    for name, node in () if tree.root is None else _below(tree.root):
+        if hidden_until and node.mem_id == hidden_until:
+            hidden_until = 0
         if name == "-text":
-            text += [node.text_content or ""] if visible else []
+            if not hidden_until:
+                lines.add(node)
             continue
+        elements[name].append(node)
         if name not in _INLINE:
-            text.append("\x1e")
-        elements.setdefault(name, []).append(node)
-        if name not in {"svg", "math"}:
-            stack.append((node.iter(include_text=True), name, visible and name not in _INVISIBLE))
+            lines.end()
+            if name in _INVISIBLE and not hidden_until:
+                hidden_until = _following(node)
+    lines.end()
+    return dict(elements), lines.done
+
+
+def _below(root: LexborNode) -> Iterator[tuple[str, LexborNode]]:
+    """Yield the names and nodes under `root`, but nothing of what is in SVG or MathML."""
+    nodes = root.traverse(include_text=True)
+    next(nodes)  # the root itself
+    foreign_until = 0
+    for node in nodes:
+        if foreign_until:
+            if node.mem_id != foreign_until:
+                continue
+            foreign_until = 0
+        name = node.tag or ""
+        yield name, node
+        if name in _FOREIGN:
+            foreign_until = _following(node)
+
+
+def _following(node: LexborNode) -> int:
+    """Give the identity of the first node behind all that `node` holds; 1, nobody's, if none."""
+    around: LexborNode | None = node
+    while around is not None:
+        if (after := around.next) is not None:
+            return after.mem_id
+        around = around.parent
+    return 1
+
+
+class _Lines:
+    """Puts text together: a line ends where a block begins or ends."""
+
+    __slots__ = ("_around", "_block", "_parent", "_pieces", "done")
+
+    def __init__(self) -> None:
+        self.done: list[Line] = []
+        self._pieces: list[str] = []
+        self._block: LexborNode | None = None
+        self._parent = self._around = 0
+        """Identities of the last text's parent and block."""
+
+    def add(self, node: LexborNode) -> None:
+        """Add a text to the line, or begin one with it."""
+        text = node.text_content
+        if not text or text.isspace():
+            if self._pieces:
+                self._pieces.append(" ")  # trimmed if the line ends here
+            return
+        parent = node.parent
+        if parent is not None and parent.mem_id != self._parent:
+            self._enter(parent)
+        self._pieces.append(text)
+
+    def _enter(self, parent: LexborNode) -> None:
+        identity, block = parent.mem_id, parent
+        while block.tag in _INLINE and block.parent is not None:
+            block = block.parent
+        if block.mem_id != self._around:
+            self.end()
+            self._around, self._block = block.mem_id, block
+        self._parent = identity
+
+    def end(self) -> None:
+        """End the line, if one has begun."""
+        if not self._pieces:
+            return
+        text = clean("".join(self._pieces))
+        self._pieces.clear()
+        if text and self._block is not None:
+            self.done.append(Line(text, self._block))
 
 
 def _json(text: str) -> Any:  # noqa: ANN401 - JSON is anything

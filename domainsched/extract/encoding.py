@@ -124,7 +124,9 @@ def decode(body: bytes, content_type: str = "", host: str = "") -> tuple[str, st
 
 def clean(text: str) -> str:
     """Collapse white space; drop controls, surrogates and the marks that reorder a terminal."""
-    return " ".join(_UNSAFE.sub("", text).split())
+    if not (text.isascii() and text.isprintable()):  # most are, and that is seen faster
+        text = _UNSAFE.sub("", text)
+    return " ".join(text.split())
 
 
 def _from_bom(body: bytes) -> str | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import islice
 
 _MAX_STEPS = 20_000_000
 """Open elements walked over, summed over all tags: 0.1 s of lexbor, measured. The worst of 236
@@ -25,6 +28,9 @@ _CHEAP = 1_400
 _FORMATTING = frozenset(["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small"]) | {
     *("strike", "strong", "tt", "u")
 }
+_ROOTS = frozenset(["html", "body"])
+"""Their end tags end nothing: attributes go on being merged into them."""
+
 _SELF_CLOSING = frozenset(
     [
         "area",
@@ -59,6 +65,13 @@ _SELF_CLOSING = frozenset(
 # Every "<name" counts, in comments and scripts too: a scanner that skips those can be led to skip
 # what the parser will see.
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_FORMATTING_TAG = re.compile(
+    r"<(?:[aAbBiIsSuU]|[bB][iI][gG]|[eE][mM]|[tT][tT]|[cC][oO][dD][eE]|[fF][oO][nN][tT]"
+    r"|[nN][oO][bB][rR]|[sS][mM][aA][lL]{2}|[sS][tT][rR][iI][kK][eE]|[sS][tT][rR][oO][nN][gG])"
+    r"[\s/>]"
+)
+"""All of `_FORMATTING`; the flag for either case would cost three times as much."""
+
 _WITH_ATTRIBUTES = re.compile(
     r"""<[a-zA-Z](?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+'|))*+""", flags=re.DOTALL
 )
@@ -76,33 +89,50 @@ def cut(text: str) -> str:
 
 
 def _nesting_limit(text: str) -> int:
-    if text.count("<") <= _CHEAP:
+    if _is_harmless(text):
         return len(text)
-    open_elements: dict[str, int] = {}
+    tags = _TAG.findall(text)
+    effects = {tag: _effect(*tag) for tag in set(tags)}
+    number = _too_many(tags, effects)
+    return len(text) if number is None else next(islice(_TAG.finditer(text), number, None)).start()
+
+
+def _is_harmless(text: str) -> bool:
+    """Whether no limit could be reached, even if nothing that opens were ever closed."""
+    tags = text.count("<")
+    if tags <= _CHEAP:
+        return True
+    if tags * (tags - text.count("</")) > _MAX_STEPS:
+        return False
+    return tags * len(_FORMATTING_TAG.findall(text)) <= _MAX_CLONES
+
+
+def _effect(slash: str, name: str) -> tuple[str, int, bool]:
+    """Give the name, by how much a tag opens or closes it, and whether it is formatting."""
+    name = name.lower()
+    if name in _SELF_CLOSING or (slash and name in _ROOTS):
+        return name, 0, False
+    return name, -1 if slash else 1, name in _FORMATTING
+
+
+def _too_many(
+    tags: list[tuple[str, str]], effects: Mapping[tuple[str, str], tuple[str, int, bool]]
+) -> int | None:
+    """Give the number of the tag that goes beyond a limit. The loop is the guard's whole cost."""
+    open_elements: defaultdict[str, int] = defaultdict(int)
     depth = formatting = steps = clones = 0
-    for tag in _TAG.finditer(text):
-        name = tag[2].lower()
-        change = _change(open_elements, name, closing=bool(tag[1]))
-        depth += change
-        formatting += change * (name in _FORMATTING)
+    for number, tag in enumerate(tags):
+        name, change, formats = effects[tag]
+        if change > 0 or (change and open_elements[name]):
+            open_elements[name] += change
+            depth += change
+            if formats:
+                formatting += change
         steps += depth
         clones += formatting
         if steps > _MAX_STEPS or clones > _MAX_CLONES:
-            return tag.start()
-    return len(text)
-
-
-def _change(open_elements: dict[str, int], name: str, *, closing: bool) -> int:
-    if name in _SELF_CLOSING:
-        return 0
-    count = open_elements.get(name, 0)
-    if not closing:
-        open_elements[name] = count + 1
-        return 1
-    if count and name not in {"html", "body"}:  # their attributes go on being merged
-        open_elements[name] = count - 1
-        return -1
-    return 0
+            return number
+    return None
 
 
 def _attribute_limit(text: str) -> int:

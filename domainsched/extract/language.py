@@ -2,81 +2,94 @@
 
 from __future__ import annotations
 
+import json
 import re
+from bisect import bisect
 from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
 from domainsched.extract.document import Document
 
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}|\d{3}))?(?![a-z0-9])")
 _WORD = re.compile(r"[^\W\d_]+")
-_SAMPLE = 10_000
+_SAMPLE = 5_000
 """Characters of text that are looked at."""
 
 _ENOUGH = 8
-"""Function words below which a text says nothing about its language."""
+"""Signs of a language below which a text does not contradict a declaration."""
 
-_ALIASES = {"in": "id", "iw": "he", "nb": "no", "nn": "no", "jp": "ja", "cz": "cs", "gr": "el"}
-"""Withdrawn codes (RFC 5646, section 4.5), and country codes that are often written instead."""
+_FEW = 3
+"""Signs below which a text that declares nothing says nothing."""
 
-_FUNCTION_WORDS = {
-    "en": "the of and to in for is with your our are you we from this that on by at all have",
-    "de": "der die und das ist nicht mit für von den ein eine wir sie auf im zu dem ihre auch bei",
-    "fr": "le la les des et du une est pour dans que vous nous sur avec votre pas plus par au en",
-    "es": "el la los las y de que en un una para con por es su del más nuestro al como se",
-    "it": "il la di che per un una con del della non sono gli dei le nel alla più da",
-    "pt": "os as de que em um uma para com não por mais do da dos na no você seu",
-    "nl": "de het een en van voor met op zijn is niet bij ook naar wij onze uw te aan om die",
-    "sv": "och att det som för med av är på en ett inte har vi till om din du från kan våra",
-    "da": "og at det som for med af er på en et ikke har vi til om din du fra kan vores den",
-    "no": "og å det som for med av er på en et ikke har vi til om din du fra kan våre oss",
-    "fi": "ja on ei se että kun ovat myös tai sekä voi oli mutta kuin joka sen hän meidän olla",
-    "pl": "w na z do się nie jest że to jak dla po od oraz przez za są lub ich nas",
-    "cs": "v na se je z do že pro jsou od jako nebo po také ve za nás které",
-    "sk": "v na sa je z do že pre sú od ako alebo po aj vo za nás ktoré",
-    "hu": "az és hogy nem is egy van meg ez de vagy mint csak már ha el minden nagy által",
-    "ro": "și în de la cu pe care nu din un este pentru sunt mai al sau prin ale",
-    "tr": "ve bir bu için ile da de çok olarak daha en olan ne gibi kadar sonra her ya tüm",
-    "id": "yang dan di untuk dengan dari ini pada tidak adalah dalam itu akan ke atau kami anda",
-    "lt": "ir iš su kad yra ne tai kaip už apie jūs mes mūsų prie nuo bei arba dėl",
-    "lv": "un ir no ar par uz kas lai ka vai kā mēs jūs tas pie pēc arī mūsu līdz",
-    "et": "ja on ei see et kui ka oma või meie mis kes siis oli ning aga kuid ole teie",
-    "hr": "na je se za da su od koji ili kao što ne iz naš po sve do",
-    "sl": "in v na je za se so z da ki tudi od ali pri ne kot smo po naše iz",
-    "ca": "el la els les de que en un una per amb és del més al seva com dels es",
-    "vi": "và của các có là cho được với trong không những một để người này khi đã từ",
-}
-_LANGUAGES: dict[str, list[str]] = {}
-for _language, _words in _FUNCTION_WORDS.items():
-    for _word in _words.split():
-        _LANGUAGES.setdefault(_word, []).append(_language)
+_ALIASES = {
+    "in": "id", "iw": "he", "ji": "yi", "nb": "no", "nn": "no", "sh": "sr",
+    "jp": "ja", "cz": "cs", "gr": "el", "dk": "da", "us": "en", "gb": "en", "ua": "uk",
+    "cn": "zh", "at": "de", "eng": "en", "deu": "de", "ger": "de", "fra": "fr", "fre": "fr",
+    "ita": "it", "spa": "es", "por": "pt", "nld": "nl", "dut": "nl", "rus": "ru", "pol": "pl",
+    "jpn": "ja", "zho": "zh", "chi": "zh", "kor": "ko", "tur": "tr", "swe": "sv", "ces": "cs",
+}  # fmt: skip
+"""Withdrawn codes (RFC 5646, section 4.5), three letters where two exist (section 2.2.1), and
+country codes that name no language and are often written instead."""
 
-_SCRIPTS = (
-    ("ja", re.compile(r"[\u3040-\u30ff]")),
-    ("ko", re.compile(r"[\uac00-\ud7af]")),
-    ("zh", re.compile(r"[\u4e00-\u9fff]")),
-    ("cyrillic", re.compile(r"[\u0400-\u04ff]")),
-    ("arabic", re.compile(r"[\u0600-\u06ff]")),
-    ("el", re.compile(r"[\u0370-\u03ff]")),
-    ("he", re.compile(r"[\u0590-\u05ff]")),
-    ("th", re.compile(r"[\u0e00-\u0e7f]")),
-    ("hi", re.compile(r"[\u0900-\u097f]")),
+_MISTAKEN = {"se": "sv", "br": "pt", "kr": "ko", "tw": "zh", "ch": "de", "ee": "et", "si": "sl"}
+"""Country codes that do name another language: corrected only if the words say so."""
+
+_REGIONS = {"UK": "GB"}
+
+_BLOCKS = (
+    *((0x0370, "el"), (0x0400, "cyrillic"), (0x0530, "hy"), (0x0590, "he"), (0x0600, "arabic")),
+    *((0x0700, ""), (0x0750, "arabic"), (0x0780, ""), (0x0900, "devanagari"), (0x0980, "bn")),
+    *((0x0A00, "pa"), (0x0A80, "gu"), (0x0B00, ""), (0x0B80, "ta"), (0x0C00, "te")),
+    *((0x0C80, "kn"), (0x0D00, "ml"), (0x0D80, "si"), (0x0E00, "th"), (0x0E80, "lo")),
+    *((0x0F00, ""), (0x1000, "my"), (0x10A0, "ka"), (0x1100, "ko"), (0x1200, "am")),
+    *((0x13A0, ""), (0x1780, "km"), (0x1800, ""), (0x1F00, "el"), (0x2000, "")),
+    *((0x3041, "ja"), (0x3100, ""), (0x3130, "ko"), (0x3190, ""), (0x4E00, "zh")),
+    *((0xA000, ""), (0xAC00, "ko"), (0xD7B0, ""), (0xFB50, "arabic"), (0xFE00, "")),
 )
-_LETTERS = {
-    "cyrillic": (("uk", "їєґ"), ("be", "ў"), ("mk", "ѓќѕ"), ("sr", "ђћљњџј"), ("ru", "ыэё")),
-    "arabic": (("ur", "ٹڈڑے"), ("fa", "پچژگ")),
-}
-"""Letters that only one language of a script has."""
+"""The blocks of Unicode where a script begins, and its only language, or its name."""
+
+_STARTS = [start for start, _ in _BLOCKS]
 
 
-def language(document: Document) -> str | None:
-    """Give the page's language as a BCP 47 tag, like `en` or `de-AT`.
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    """By which words and letters a language of a script shows itself: `languages.json`.
 
-    The declaration counts unless the words plainly say otherwise: "en" is what many systems
-    declare when nobody chose.
+    Related languages share most of theirs; where two are equal the first counts, or the declared
+    one. A letter is there if few languages of its script write it.
     """
-    declared = next((tag for tag in map(normalise, _declarations(document)) if tag), None)
-    detected = _detect(document.text[:_SAMPLE], declared.split("-")[0] if declared else None)
-    return declared if declared and detected in {None, declared.split("-")[0]} else detected
+
+    scripts: dict[str, list[str]]
+    """The languages of a script that has several."""
+    words: dict[str, list[str]]
+    letters: dict[str, list[str]]
+    """By word, and by letter, every language that has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Languages:
+    """What is known of a page's language, as BCP 47 tags like `en` or `de-AT`."""
+
+    declared: tuple[str, ...]
+    """Every declaration, the most binding first, each once."""
+    detected: str | None
+    """By the words; None if they do not say it plainly."""
+    language: str | None
+    """The first declaration, unless the words plainly say otherwise: "en" is what many systems
+    declare when nobody chose."""
+
+
+def languages(document: Document) -> Languages:
+    """Compare what the page declares with the words it uses."""
+    tags = filter(None, map(normalise, _declarations(document)))
+    declared = tuple(dict.fromkeys(tags))
+    first = declared[0] if declared else None
+    primary = first.split("-")[0] if first else None
+    detected = detect(_sample(document), primary)
+    agrees = detected is None or detected == primary
+    return Languages(declared, detected, first if first and agrees else detected)
 
 
 def normalise(text: str) -> str | None:
@@ -85,53 +98,90 @@ def normalise(text: str) -> str | None:
     if not found:
         return None
     primary = _ALIASES.get(found[1], found[1])
-    return f"{primary}-{found[3].upper()}" if found[3] else primary
+    region = (found[3] or "").upper()
+    return f"{primary}-{_REGIONS.get(region, region)}" if region else primary
+
+
+def detect(text: str, declared: str | None = None) -> str | None:
+    """Give the language of a text, or None if it is not plain.
+
+    `declared` is what the text must contradict plainly; its signs count as much as any others.
+    """
+    text = text.lower()
+    characters = Counter("" if text.isascii() else text)
+    script = _script(characters, text)
+    candidates = _table().scripts.get(script)
+    if candidates is None:
+        return script
+    signs = _signs(text, characters)
+    best = max(candidates, key=signs.__getitem__)
+    if script != "latin" and not signs[best]:
+        return declared if declared in candidates else best
+    return _weigh(signs, best, declared)
+
+
+def _weigh(signs: Counter[str], best: str, declared: str | None) -> str | None:
+    if declared is None:
+        return best if signs[best] >= _FEW else None
+    if not any(declared in languages for languages in _table().scripts.values()):
+        return best if _MISTAKEN.get(declared) == best and signs[best] >= _FEW else None
+    contradicts = signs[best] >= _ENOUGH and signs[best] > 2 * signs[declared]
+    return best if contradicts else declared if signs[declared] else None
 
 
 def _declarations(document: Document) -> list[str]:
-    """Give all of them, the most binding first."""
     roots = [node.attributes for node in (document.tree.root, document.tree.body) if node]
     attributes = [root.get(name) for root in roots for name in ("lang", "xml:lang")]
     names = ("content-language", "og:locale", "language", "dc.language", "inlanguage")
     metas = [document.meta(name) for name in names]
-    return [
-        value for value in [*attributes, *metas, document.headers.get("content-language")] if value
-    ]
+    header = document.headers.get("content-language")
+    return [part for value in (*attributes, *metas, header) if value for part in value.split(",")]
 
 
-def _detect(text: str, declared: str | None) -> str | None:
-    """Give the language of the text, or None if it is not plain; the declared one needs less."""
-    script = _script(text)
-    if script:
-        return _by_letters(text, script, declared)
-    counts = Counter(
-        language for word in _WORD.findall(text.lower()) for language in _LANGUAGES.get(word, ())
-    )
-    ranked = counts.most_common(1)
-    if not ranked or ranked[0][1] < _ENOUGH:
-        return None
-    best, count = ranked[0]
-    if declared in _FUNCTION_WORDS:
-        return best if count > 2 * counts[declared] else declared
-    return None if declared else best
+def _sample(document: Document) -> str:
+    """Give the page's words; the description helps where there are few."""
+    return f"{document.text[:_SAMPLE]}\n{document.meta('description') or ''}"
 
 
-def _script(text: str) -> str | None:
-    """Give the writing system of at least a third of the letters."""
+def _signs(text: str, characters: Counter[str]) -> Counter[str]:
+    """Count each language's words and letters."""
+    signs: Counter[str] = Counter()
+    words = Counter(_WORD.findall(text))
+    table = _table()
+    for word in table.words.keys() & words.keys():
+        for language in table.words[word]:
+            signs[language] += words[word]
+    for letter in table.letters.keys() & characters.keys():
+        for language in table.letters[letter]:
+            signs[language] += characters[letter]
+    return signs
+
+
+def _script(characters: Counter[str], text: str) -> str:
+    """Give the script of at least a third of the letters, or its only language; else `latin`."""
+    found: Counter[str] = Counter()
+    for character, count in characters.items():
+        if character >= "\u0370":
+            found[_BLOCKS[bisect(_STARTS, ord(character)) - 1][1]] += count
+    del found[""]
+    if not found:
+        return "latin"
     letters = sum(map(len, _WORD.findall(text)))
-    for name, pattern in _SCRIPTS:
-        found = len(pattern.findall(text))
-        if found >= 2 * _ENOUGH and found * (10 if name == "ja" else 3) > letters:
-            return name
-    return None
+    if found["ja"] >= _ENOUGH and 10 * found["ja"] > letters:  # among Chinese characters
+        return "ja"
+    script, count = found.most_common(1)[0]
+    return script if count >= 2 * _ENOUGH and 3 * count > letters else "latin"
 
 
-def _by_letters(text: str, script: str, declared: str | None) -> str:
-    languages = _LETTERS.get(script)
-    if languages is None:
-        return script
-    for language, letters in languages:
-        if sum(map(text.count, letters)) * 500 > len(text):
-            return language
-    default = "bg" if script == "cyrillic" else "ar"
-    return declared if declared in {"kk", "mn", "ky", "tg", "ps", "ckb"} else default
+@cache
+def _table() -> _Signs:
+    text = files("domainsched.extract").joinpath("languages.json").read_text("utf-8")
+    table = _Signs({}, {}, {})
+    for script, languages in json.loads(text).items():
+        table.scripts[script] = list(languages)
+        for language, signs in languages.items():
+            for word in signs["words"].split():
+                table.words.setdefault(word, []).append(language)
+            for letter in signs["letters"]:
+                table.letters.setdefault(letter, []).append(language)
+    return table

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from selectolax.lexbor import LexborNode
 
-from domainsched.extract.document import Document, ancestors, join, split
+from domainsched.extract.document import Document, ancestors, host_of, split
+from domainsched.extract.head import types
+from domainsched.extract.suffix import site
 
 _ENOUGH = 5
 """Points an image needs: one sign alone is not enough, unless it is its name."""
+
+_PLENTY = 8
+"""Points an image needs where the place of the logo holds a drawing (inline SVG)."""
 
 _MAX_IMAGES = 150
 """A logo stands near the top; a shop's page may hold thousands of pictures below it."""
 
 _MAX_NAME = 2_000
 """Characters of a source that are looked at: it may be the picture itself, as `data:`."""
+
+_MAX_STYLE = 100_000
+_MAX_SELECTOR = 500
+"""Characters of style sheets, and of what a rule is for, that are looked at."""
+
+_MOST_AROUND = 11
+"""Points that an image can get for where it stands."""
 
 _TELLING = 4
 """Letters the site's name needs before a file that bears it says something."""
@@ -26,8 +40,20 @@ Sign = tuple[int, int, int, int]
 """Points for a link home, a brand's place, the top of the page; and against, for elsewhere."""
 
 
+@dataclass(frozen=True, slots=True)
+class Logo:
+    """Where the logo is, if it is a file, and why it is taken for one."""
+
+    url: str | None = None
+    evidence: str | None = None
+    """`image`, `json-ld`, `meta`, `style`, or `inline svg`, which has no URL."""
+    points: int | None = None
+    """Of an image: the sum of its signs."""
+
+
 def _any(*words: str) -> re.Pattern[str]:
-    return re.compile("|".join(words), re.IGNORECASE)
+    """Match any of the words; in lower case, which is searched several times as fast as any."""
+    return re.compile("|".join(words))
 
 
 _LOGO = _any(
@@ -35,169 +61,176 @@ _LOGO = _any(
     "logotype",
     "wordmark",
 )
+_SITES_LOGO = _any(r"(?<![a-z])(?:site|custom|header|navbar|main|company)[-_]?logo(?!s|ut|n)")
 _BRAND = _any(r"(?<![a-z])(?:brand|branding|site-title|identity)(?![a-z])")
-_TOP = _any(r"(?<![a-z])(?:header|masthead|navbar|top-?bar|site-?branding|page-?head|hd)(?![a-z])")
+_TOP = _any(
+    r"(?<![a-z])(?:header|masthead|top|navbar|top-?bar|site-?branding|page-?head|hd)(?![a-z])"
+)
 _ELSEWHERE = _any(
-    *[
-        "carousel",
-        "slide",
-        "swiper",
-        "slick",
-        "partner",
-        "client",
-        "customer",
-        "sponsor",
-        "testimonial",
-        "payment",
-    ],
-    *[
-        "footer",
-        "certif",
-        "award",
-        "member",
-        "affiliat",
-        "associat",
-        "brands",
-        "logos",
-        "vendor",
-        "press",
-        "gallery",
-    ],
-    *[
-        "product",
-        "article",
-        "post-",
-        "social",
-        "widget",
-        "advert",
-        "banner-ad",
-        "comment",
-        "team",
-        "accredit",
-        "badge",
-    ],
-    r"\bads?\b",
+    *("carousel", "slide", "swiper", "slick", "partner", "client", "customer", "sponsor"),
+    *("testimonial", "payment", "(?<!header-)footer", "certif", "award", "(?<!re)member"),
+    *("affiliat", "associat", "brands", "logos", "vendor", "(?<![a-z])press", "gallery"),
+    *("product", "article", "post-", "social", "(?<!elementor-)widget", "advert", "banner-ad"),
+    *("comment", "(?<!s)team", "accredit", "badge", r"\bads?\b", "trusted", "as-seen"),
 )
 _NOT_A_LOGO = _any(
-    *[
-        "visa",
-        "paypal",
-        "mastercard",
-        "amex",
-        "klarna",
-        "spacer",
-        "placeholder",
-        "pixel",
-        "blank",
-        "1x1",
-        "loading",
-    ],
-    *[
-        "avatar",
-        "gravatar",
-        "facebook",
-        "twitter",
-        "instagram",
-        "youtube",
-        "linkedin",
-        "google",
-        "sprite",
-        "arrow",
-    ],
-    *[
-        "flag",
-        "captcha",
-        "bbb",
-        "badge",
-        "award",
-        "icon-",
-        "-icon",
-        "app-?store",
-        "sponsor",
-        "partner",
-    ],
-    r"\bicon",
+    *("visa", "paypal", "mastercard", "amex", "klarna", "spacer", "placeholder", "pixel"),
+    *("blank", "1x1", "loading", "avatar", "gravatar", "facebook", "twitter", "instagram"),
+    *("youtube", "linkedin", "google", "sprite", "arrow", "flag", "captcha", "bbb", "badge"),
+    *("award", "icon-", "-icon", "app-?store", "sponsor", "partner", r"\bicon"),
 )
 _PLACEHOLDER = _any(
-    *["^data:", "spacer", "placeholder", "blank", "lazy", "loading", "pixel", "1x1", "transparent"]
+    *("^data:", "spacer", "placeholder", "blank", "lazy", "loading", "pixel", "1x1"),
+    *("transparent", "^about:", "^[<{]", "mod_pagespeed_static"),
 )
-_LAZY = ("data-src", "data-lazy-src", "data-original", "data-lazy", "data-srcset", "srcset")
+_LAZY = (
+    *("data-src", "data-lazy-src", "data-original", "data-lazy", "data-orig-src", "data-cfsrc"),
+    *("data-lazyload", "data-wpfc-original-src", "data-breeze", "data-ezsrc", "nitro-lazy-src"),
+    *("data-pagespeed-lazy-src", "pagespeed_lazy_src"),
+)
+_SETS = ("data-srcset", "data-lazy-srcset", "srcset")
 _ORGANISATION = _any(
-    *[
-        "Organi[sz]ation",
-        "Business",
-        "Corporation",
-        "Store",
-        "Restaurant",
-        "Hotel",
-        "NGO",
-        "Company",
-        "Brand",
-    ],
-    "Service$",
-    "School",
+    *("organi[sz]ation", "business", "corporation", "store", "restaurant", "hotel", "ngo"),
+    *("company", "brand", "service$", "school"),
 )
+_PAINTED = re.compile(r"url\(\s*[\"']?([^\"')]+)", re.IGNORECASE)
+_STYLED = '[class*="logo" i][style*="url("], [id*="logo" i][style*="url("]'
+_HOME = re.compile(r"/(?:index\.\w+|default\.\w+|home/?|[a-z]{2}(?:-[a-z]{2})?/?)?$")
 
 
-def logo_url(document: Document) -> str | None:
-    """Give the URL of the logo, or None if nothing on the page is plainly one."""
-    return _best_image(document) or _declared(document)
+def logo(document: Document) -> Logo:
+    """Give the logo: an image that plainly is one, or what the page declares, or what it paints."""
+    drawn = _is_drawn(document)
+    best = _best_image(document, _PLENTY if drawn else _ENOUGH)
+    return best or _declared(document) or (_DRAWN if drawn else _painted(document)) or Logo()
 
 
-def _declared(document: Document) -> str | None:
-    urls = [_url_of(item.get("logo")) for item in document.json_ld if _is_organisation(item)]
-    urls += [document.meta("og:logo", "logo")]
-    resolved = (join(document.url, url) for url in urls if url)
-    return next((url for url in resolved if url), None)
+_DRAWN = Logo(evidence="inline svg")
 
 
-def _is_organisation(item: Mapping[str, Any]) -> bool:
-    return bool(_ORGANISATION.search(str(item.get("@type") or "")))
+def _declared(document: Document) -> Logo | None:
+    by_id = {item["@id"]: item for item in document.json_ld if isinstance(item.get("@id"), str)}
+    for item in document.json_ld:
+        if any(_ORGANISATION.search(name.lower()) for name in types(item)) and (
+            url := document.resolve(_url_of(item.get("logo"), by_id))
+        ):
+            return Logo(url, "json-ld")
+    links = (link.get("href") for _, link in document.links if link.get("itemprop") == "logo")
+    urls = map(document.resolve, (document.meta("og:logo"), document.meta("logo"), *links))
+    return next((Logo(url, "meta") for url in urls if url), None)
 
 
-def _url_of(value: Any) -> str | None:  # noqa: ANN401 - JSON is anything
-    if isinstance(value, list):
-        value = value[0] if value else None
+def _url_of(value: Any, by_id: Mapping[str, Mapping[str, Any]]) -> str | None:  # noqa: ANN401 - JSON is anything
+    """Give the URL of an image; it may stand elsewhere, under its `@id`."""
+    value = _first(value)
     if isinstance(value, dict):
-        value = value.get("url") or value.get("contentUrl") or value.get("@id")
+        name = value.get("@id")
+        known = by_id.get(name, value) if isinstance(name, str) else value
+        keys = ("url", "contentUrl")
+        found = (_first(item.get(key)) for item in (value, known) for key in keys)
+        value = next(filter(None, found), None)
     return value if isinstance(value, str) else None
 
 
-def _best_image(document: Document) -> str | None:
-    best: tuple[int, str | None] = (_ENOUGH - 1, None)
+def _first(value: Any) -> Any:  # noqa: ANN401 - JSON is anything
+    return next(iter(value), None) if isinstance(value, list) else value
+
+
+def _painted(document: Document) -> Logo | None:
+    """Look for a background of the page's own styles on something called a logo."""
+    if "url(" not in document.markup:
+        return None
+    styles = [node.attributes.get("style") or "" for node in document.tree.css(_STYLED)]
+    for node in document.all("style"):
+        styles += _rules_of_logos(node.text()[:_MAX_STYLE])
+    sources = (found[1] for style in styles for found in _PAINTED.finditer(style))
+    urls = (
+        document.resolve(source) for source in sources if not _NOT_A_LOGO.search(source.lower())
+    )
+    return next((Logo(url, "style") for url in urls if url), None)
+
+
+def _rules_of_logos(style: str) -> Iterator[str]:
+    for rule in style.split("}"):
+        selector, _, declarations = rule.rpartition("{")
+        selector = selector[-_MAX_SELECTOR:].lower()
+        if "url(" in declarations and "logo" in selector and not _ELSEWHERE.search(selector):
+            yield declarations
+
+
+def _is_drawn(document: Document) -> bool:
+    """Whether the link home, or what is called a logo, holds an inline SVG at the page's top."""
+    return any(
+        home + brand >= 4 and top and not elsewhere  # noqa: PLR2004 - one plain sign
+        for node in document.all("svg")[:20]
+        for home, brand, top, elsewhere in [_signs_around(document, node, {}, 5)]
+    )
+
+
+def _best_image(document: Document, enough: int) -> Logo | None:
+    best: tuple[int, str | None] = (enough - 1, None)
     seen: dict[int, Sign] = {}
-    for node in document.all("img")[:_MAX_IMAGES]:
-        attributes = node.attributes
+    for node, attributes in islice(_images(document), _MAX_IMAGES):
         source = _source(attributes)
         if not source:
             continue
-        points = _own_points(document, attributes, source) + _surroundings(document, node, seen)
+        points = _own_points(document, attributes, source)
+        if points + _MOST_AROUND <= best[0]:
+            continue
+        points += _surroundings(document, node, seen)
         if points > best[0] and (url := document.resolve(source)):
             best = (points, url)
-    return best[1]
+    return Logo(best[1], "image", best[0]) if best[1] else None
+
+
+def _images(document: Document) -> Iterator[tuple[LexborNode, Mapping[str, str | None]]]:
+    for node in document.all("img", "amp-img"):
+        yield node, node.attributes
+    for node in document.all("object"):
+        attributes = node.attributes
+        if "svg" in (attributes.get("type") or ""):
+            yield node, {**attributes, "src": attributes.get("data")}
 
 
 def _source(attributes: Mapping[str, str | None]) -> str | None:
     """Give where the image really is: `src` may hold a place keeper until it is scrolled to."""
     source = (attributes.get("src") or "").strip()
-    if source and not _PLACEHOLDER.search(source):
+    if source and not _PLACEHOLDER.search(source[:_MAX_NAME].lower()):
         return source
-    lazy = next((value for name in _LAZY if (value := attributes.get(name))), source)
-    return lazy.split(",")[0].split()[0] if lazy.split(",")[0].split() else None
+    if lazy := next((value for name in _LAZY if (value := attributes.get(name))), None):
+        return lazy.strip()
+    choices = next((value for name in _SETS if (value := attributes.get(name))), "").split()
+    if choices:
+        return choices[0].rstrip(",")
+    return source if source and source[0] not in "<{" else None
 
 
 def _own_points(document: Document, attributes: Mapping[str, str | None], source: str) -> int:
-    name = source[:_MAX_NAME].partition("?")[0].rpartition("/")[2]
-    labels = f"{attributes.get('class') or ''} {attributes.get('id') or ''}"
-    alt = f"{attributes.get('alt') or ''} {attributes.get('title') or ''}"
+    name = source[:_MAX_NAME].partition("?")[0].rpartition("/")[2].lower()
+    labels = _labels(attributes)
+    alt = f"{attributes.get('alt') or ''} {attributes.get('title') or ''}"[:_MAX_NAME].lower()
     points = 5 * bool(_LOGO.search(labels) or attributes.get("itemprop") == "logo")
     points += 4 * bool(_LOGO.search(name)) + 3 * bool(_LOGO.search(alt))
     points += 2 * _names_site(document, name, alt)
-    return points - 6 * bool(_NOT_A_LOGO.search(f"{name} {alt} {labels}"))
+    return points - 6 * _is_something_else(document, f"{name} {alt} {labels}")
+
+
+def _labels(attributes: Mapping[str, str | None]) -> str:
+    return f"{attributes.get('class') or ''} {attributes.get('id') or ''}"[:_MAX_NAME].lower()
+
+
+def _is_something_else(document: Document, text: str) -> bool:
+    """Whether the words speak of another thing, and not because the site itself is called so."""
+    label = _label(document)
+    return any(found[0].strip("-") not in label for found in _NOT_A_LOGO.finditer(text))
+
+
+def _label(document: Document) -> str:
+    return _squeeze(document.host.split(".")[0])
 
 
 def _names_site(document: Document, name: str, alt: str) -> bool:
-    label = _squeeze(document.host.split(".")[0])
+    label = _label(document)
     return len(label) >= _TELLING and (label in _squeeze(name) or label in _squeeze(alt))
 
 
@@ -207,35 +240,39 @@ def _squeeze(text: str) -> str:
 
 def _surroundings(document: Document, node: LexborNode, seen: dict[int, Sign]) -> int:
     """Add up the best sign of each sort; `seen` spares elements that hold many images."""
-    signs = [(0, 0, 0, 0)]
-    for parent in ancestors(node, 8):
+    home, brand, top, elsewhere = _signs_around(document, node, seen, 8)
+    return home + brand + top - elsewhere
+
+
+def _signs_around(document: Document, node: LexborNode, seen: dict[int, Sign], levels: int) -> Sign:
+    home = brand = top = elsewhere = 0
+    for parent in ancestors(node, levels):
         if parent.tag in {"html", "body"}:
             break
-        if parent.mem_id not in seen:
-            seen[parent.mem_id] = _sign(document, parent)
-        signs.append(seen[parent.mem_id])
-    home, brand, top, elsewhere = (max(sign[sort] for sign in signs) for sort in range(4))
-    return home + brand + top - elsewhere
+        sign = seen.get(parent.mem_id)
+        if sign is None:
+            sign = seen[parent.mem_id] = _sign(document, parent)
+        home, brand = max(home, sign[0]), max(brand, sign[1])
+        top, elsewhere = max(top, sign[2]), max(elsewhere, sign[3])
+    return home, brand, top, elsewhere
 
 
 def _sign(document: Document, parent: LexborNode) -> Sign:
     """Give the points of one element around an image."""
     attributes = parent.attributes
-    labels = f"{attributes.get('class') or ''} {attributes.get('id') or ''}"
+    labels = _labels(attributes)
     home = parent.tag == "a" and _is_home(document, attributes.get("href"))
-    brand = 4 * bool(_LOGO.search(labels)) or 3 * bool(_BRAND.search(labels))
+    brand = 5 * bool(_SITES_LOGO.search(labels)) or 4 * bool(_LOGO.search(labels))
+    brand = brand or 3 * bool(_BRAND.search(labels))
     top = parent.tag in {"header", "nav"} or bool(_TOP.search(labels))
     elsewhere = parent.tag in {"footer", "article", "aside"} or bool(_ELSEWHERE.search(labels))
     return 4 * home, brand, 2 * top, 6 * elsewhere
 
 
 def _is_home(document: Document, href: str | None) -> bool:
+    """Whether a link leads to the site's front page, or from a sub-domain to the main one's."""
     url = document.resolve(href or "")
-    if url is None:
+    if url is None or _HOME.sub("", split(url).path.lower()):
         return False
-    parts = split(url)
-    same = (parts.hostname or "").removeprefix("www.") == document.host
-    path = re.sub(
-        r"/(?:index\.\w+|default\.\w+|home/?|[a-z]{2}(?:-[a-z]{2})?/?)?$", "", parts.path.lower()
-    )
-    return same and path == ""
+    host = host_of(url)
+    return host == document.host or site(host) == site(document.host)

@@ -50,7 +50,9 @@ class ExtractionPool:
         *,
         timeout: timedelta = timedelta(seconds=5),
         memory_bytes: int = _MEMORY_BYTES,
+        fingerprints: str = "",
     ) -> None:
+        self._fingerprints = fingerprints
         self._timeout = timeout
         self._memory_bytes = memory_bytes
         self._places = asyncio.Semaphore(processes)
@@ -116,7 +118,7 @@ class ExtractionPool:
             await self._discard(child)
         if self._closed:
             raise DomainschedError("the extraction pool is closed")
-        child = await _start(self._memory_bytes, self._timeout)
+        child = await _start(self._memory_bytes, self._timeout, self._fingerprints)
         self._children.add(child)
         try:
             await child.wait_until_ready()
@@ -207,12 +209,12 @@ class _Child:
         return await self._stdout.readexactly(length)
 
 
-async def _start(memory_bytes: int, cpu_time: timedelta) -> _Child:
+async def _start(memory_bytes: int, cpu_time: timedelta, fingerprints: str) -> _Child:
     command = ["-P", "-m", "domainsched.extract.child"]
-    limits = [str(memory_bytes), str(cpu_time.total_seconds())]
+    arguments = [str(memory_bytes), str(cpu_time.total_seconds()), fingerprints]
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, *limits, stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
+            sys.executable, *command, *arguments, stdin=PIPE, stdout=PIPE, stderr=DEVNULL,
             env=_environment(),
         )  # fmt: skip
     except OSError as error:

@@ -1,0 +1,55 @@
+"""Where on a page something stands, in words for its evidence."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+
+from selectolax.lexbor import LexborNode
+
+from domainsched.extract.document import ancestors
+
+_FAR = 25
+"""Elements looked at around a thing; pages that nest deeper say it nearer."""
+
+_BY_TAG = {"header": "header", "footer": "footer", "nav": "navigation", "aside": "sidebar"}
+_BY_TAG |= {"address": "contact section"}
+_BY_ROLE = {"banner": "header", "contentinfo": "footer", "navigation": "navigation"}
+_BY_LABEL = (
+    ("testimonial", re.compile(r"testimonial|review|\bquote|customer-stor", re.IGNORECASE)),
+    ("comments", re.compile(r"(?<!un)comment|\breplies\b", re.IGNORECASE)),
+    ("author", re.compile(r"author|byline|\bteam|\bstaff\b|\bspeaker", re.IGNORECASE)),
+    (
+        "contact section",
+        re.compile(r"contact|kontakt|contatt|address|imprint|impressum|vcard", re.IGNORECASE),
+    ),
+    ("footer", re.compile(r"foot|colophon|\bbottom", re.IGNORECASE)),
+    ("header", re.compile(r"(?<![a-z])header|masthead|top-?bar", re.IGNORECASE)),
+    ("sidebar", re.compile(r"sidebar", re.IGNORECASE)),
+)
+_NAMED = re.compile(r"[\w-]{1,40}")
+
+
+def where(node: LexborNode) -> str:
+    """Give the nearest part of the page around `node` that has a name: "footer", "main#about".
+
+    What tells are landmarks (HTML, section 4.3), their roles, and words in `class` and `id`.
+    """
+    nearest = ""
+    for around in chain([node], ancestors(node, _FAR)):
+        tag = around.tag or ""
+        if tag in {"body", "html"}:
+            break
+        attributes = around.attributes
+        identity = attributes.get("id") or ""
+        part = _part(tag, attributes.get("role") or "", f"{identity} {attributes.get('class')}")
+        if part:
+            return part
+        if not nearest and _NAMED.fullmatch(identity):
+            nearest = f"{tag}#{identity}"
+    return nearest or "body"
+
+
+def _part(tag: str, role: str, labels: str) -> str | None:
+    named = next((part for part, label in _BY_LABEL if label.search(labels[:200])), None)
+    return named or _BY_TAG.get(tag) or _BY_ROLE.get(role)
