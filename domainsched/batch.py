@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import uuid4
 
 from domainsched.addresses import AddressPolicy
 from domainsched.attempt import Visitor
@@ -23,7 +22,7 @@ from domainsched.fetch.scraperapi import (
     ViaScraperApi,
 )
 from domainsched.fetch.way import Fetches
-from domainsched.models import Claim, RunSummary, Settled
+from domainsched.models import Claim, RowId, RunSummary, Settled
 from domainsched.queue import Queue
 from domainsched.retry import Policy
 from domainsched.schema import Table
@@ -43,47 +42,60 @@ class Surroundings:
 INTERNET = Surroundings()
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a run is for; the runs of one command share `run_id` and `credit_budget`."""
+
+    run_id: str
+    credit_budget: CreditBudget
+    wanted: Sequence[RowId] | None = None
+    """The rows to take, all of them; those that are due when None."""
+    surroundings: Surroundings = INTERNET
+
+
 async def process(
     database: Database,
     table: Table,
     settings: Settings,
+    job: Job,
     *,
     stop: Stop,
     on_begin: Callable[[Claim], None],
     on_settled: Callable[[Settled], None],
-    surroundings: Surroundings = INTERNET,
-    credit_budget: CreditBudget,
 ) -> RunSummary:
-    """Do one run as the settings say; runs of one command share its `credit_budget`.
+    """Do one run as the settings say.
 
     Raises:
         ConfigError: ScraperAPI cannot be used, or refuses to serve us and is always to be asked.
         DatabaseError: the database stayed away.
         NetworkDown: nothing outside could be reached.
     """
-    run_id = uuid4().hex[:8]
-    spent_before = credit_budget.spent
+    surroundings, budget, spent_before = (
+        job.surroundings,
+        job.credit_budget,
+        job.credit_budget.spent,
+    )
     async with (
         Fetcher(fetch_settings(settings, surroundings), surroundings.resolve) as fetcher,
         ExtractionPool(settings.processes, fingerprints=settings.fingerprints) as extractor,
     ):
         run = Run(
-            Queue(database, table, tenant=settings.tenant),
+            Queue(database, table, tenant=settings.tenant, wanted=job.wanted),
             Visitor(
-                _ways(fetcher, settings, surroundings, credit_budget),
+                _ways(fetcher, settings, surroundings, budget),
                 extractor,
-                run_id=run_id,
+                run_id=job.run_id,
                 contact_pages=settings.contact_pages,
             ),
-            plan(settings),
-            worker=f"{socket.gethostname()}:{os.getpid()}:{run_id}",
-            run_id=run_id,
+            plan(settings) if job.wanted is None else replace(plan(settings), limit=None),
+            worker=f"{socket.gethostname()}:{os.getpid()}:{job.run_id}",
+            run_id=job.run_id,
             stop=stop,
             on_begin=on_begin,
             on_settled=on_settled,
         )
         summary = await run.run()
-    summary.credits = credit_budget.spent - spent_before
+    summary.credits = budget.spent - spent_before
     return summary
 
 

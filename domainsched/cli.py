@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import typer
 from typer.core import TyperGroup
@@ -37,8 +38,12 @@ from domainsched.errors import (
     ExitCode,
     UsageError,
 )
+from domainsched.formats import Format, asked_format
+from domainsched.models import Kind, Status
 from domainsched.report import Report, Style, written
 from domainsched.session import Session
+
+T = TypeVar("T")
 
 EXIT_CODES = """\b
 Exit codes:
@@ -88,6 +93,17 @@ Verbose = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+JsonLines = Annotated[bool, typer.Option("--jsonl", help="Answer in JSON, an object a line.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Answer in CSV.")]
+InFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="Answer as table, plain, json, jsonl or csv.  [default: table; in a pipe plain]",
+        autocompletion=lambda: list(Format),
+    ),
+]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.  [env: NO_COLOR]")]
 EnvFile = Annotated[
     Path | None,
@@ -101,9 +117,24 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-def _flag(name: str, metavar: str, *also: str) -> Any:  # noqa: ANN401 - Typer's own type is private
-    """Make the option for a setting; its text is read and checked by the settings."""
-    return typer.Option(f"--{name.replace('_', '-')}", *also, metavar=metavar, help=about(name))
+def _flag(name: str, metavar: str, *also: str, words: Iterable[str] = ()) -> Any:  # noqa: ANN401 - Typer's own type is private
+    """Make the option for a setting; its text is read and checked by the settings.
+
+    A shell completes it from `words`.
+    """
+    flag = f"--{name.replace('_', '-')}"
+    return typer.Option(
+        flag, *also, metavar=metavar, help=about(name), autocompletion=_completing(words)
+    )
+
+
+def _completing(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """Complete from `words`; what stands in the table is not asked for."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 Tenant = Annotated[str | None, _flag("tenant", "UUID")]
@@ -116,6 +147,8 @@ Lease = Annotated[str | None, _flag("lease", "DURATION")]
 Grace = Annotated[str | None, _flag("grace", "DURATION")]
 MaxAttempts = Annotated[str | None, _flag("max_attempts", "N")]
 Interval = Annotated[str | None, _flag("interval", "DURATION")]
+LogFormat = Annotated[str | None, _flag("log_format", "FORM", words=("text", "json"))]
+MetricsFile = Annotated[str | None, _flag("metrics_file", "PATH")]
 AllowNetwork = Annotated[str | None, _flag("allow_network", "CIDR,...")]
 AllowPrivate = Annotated[bool, typer.Option("--allow-private", help=about("allow_private"))]
 Insecure = Annotated[bool, typer.Option("--insecure", help=about("insecure"))]
@@ -123,28 +156,96 @@ PerAddress = Annotated[str | None, _flag("per_address", "N")]
 ContactPages = Annotated[str | None, _flag("contact_pages", "N")]
 IgnoreRobots = Annotated[bool, typer.Option("--ignore-robots", help=about("ignore_robots"))]
 Fingerprints = Annotated[str | None, _flag("fingerprints", "PATH")]
-ScraperApi = Annotated[str | None, _flag("scraper_api", "WHEN")]
+ScraperApi = Annotated[
+    str | None, _flag("scraper_api", "WHEN", words=("off", "fallback", "always"))
+]
 ScraperBudget = Annotated[str | None, _flag("scraper_budget", "CREDITS")]
 
 File = Annotated[
     list[str] | None,
-    typer.Option("--file", "-f", metavar="PATH", help="One domain or URL a line; - for stdin."),
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="PATH",
+        help="Lines, CSV or JSON Lines; - for stdin. May be repeated.",
+    ),
+]
+Label = Annotated[
+    str | None, typer.Option("--batch", metavar="LABEL", help="Keep this label with what is added.")
+]
+Requeue = Annotated[
+    bool, typer.Option("--requeue", help="Have sites that are there already visited again.")
 ]
 SkipInvalid = Annotated[
     bool, typer.Option("--skip-invalid", help="Leave invalid lines out, and say so.")
 ]
+Named = Annotated[
+    list[str] | None,
+    typer.Option("--domain", metavar="NAME", help="Do this one now, due or not; and show it."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 5 if a domain failed for good.")]
 OfStatus = Annotated[
-    list[str] | None, typer.Option("--status", metavar="STATUS", help="Domains with this status.")
+    list[str] | None,
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Domains with this status. May be repeated.",
+        autocompletion=lambda: list(Status),
+    ),
 ]
 OfKind = Annotated[
-    list[str] | None, typer.Option("--kind", metavar="KIND", help="Domains that failed like this.")
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help="Domains that failed like this. May be repeated.",
+        autocompletion=lambda: list(Kind),
+    ),
+]
+Like = Annotated[
+    str | None,
+    typer.Option("--like", metavar="PATTERN", help="Domains like this: *.co.uk, shop."),
+]
+OfBatch = Annotated[
+    str | None, typer.Option("--batch", metavar="LABEL", help="Domains added with this label.")
+]
+Technology = Annotated[
+    str | None, typer.Option("--technology", metavar="NAME", help="Domains that run on this.")
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="DURATION", help="Domains updated within this time."),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort",
+        metavar="KEY",
+        help="By domain, updated, due, attempts or created; -KEY for the reverse."
+        "  [default: -updated]",
+        autocompletion=lambda: [*_SORTS],
+    ),
+]
+_SORTS = ("domain", "updated", "due", "attempts", "created")
+Schema = Annotated[
+    bool, typer.Option("--schema", help="Show the table's columns, and what each is used for.")
 ]
 _MAX_ROWS = 999_999_999
 Rows = Annotated[
     int | None,
     typer.Option(
         "--limit", "-n", metavar="N", min=1, max=_MAX_ROWS, help="List at most N.  [default: 20]"
+    ),
+]
+AtMost = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        "-n",
+        metavar="N",
+        min=1,
+        max=_MAX_ROWS,
+        help="At most N, those visited longest ago.",
     ),
 ]
 Check = Annotated[
@@ -175,7 +276,11 @@ GiveUpAfter = Annotated[
     str | None,
     typer.Option("--timeout", metavar="DURATION", help="End after this time, with exit code 1."),
 ]
-Observe = Annotated[bool, typer.Option("--observe", help="Only show the queue.")]
+Observe = Annotated[bool, typer.Option("--observe", help="Only show the queue and its changes.")]
+Awaited = Annotated[
+    str | None,
+    typer.Option("--batch", metavar="LABEL", help="With --until-idle: wait for this batch alone."),
+]
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it so
@@ -212,9 +317,9 @@ def _session(ctx: typer.Context, parameters: Mapping[str, Any]) -> Session:
     """Set up a command from its parameters: those named like settings are settings."""
     verbosity = -1 if parameters["quiet"] else parameters["verbose"]
     color = not (parameters["no_color"] or os.environ.get("NO_COLOR"))
-    report = Report(Style(json=parameters["json"], verbosity=verbosity, color=color))
+    report = Report(Style(verbosity=verbosity, color=color))
     ctx.find_root().obj = _Speaker(report)
-    _log_to(report, logging.DEBUG if verbosity > 1 else logging.WARNING)
+    report.style = replace(report.style, format=_form(parameters))
     _refuse_bytes(parameters)
     environ = environment(os.environ, parameters["env_file"])
     flags = {
@@ -223,11 +328,27 @@ def _session(ctx: typer.Context, parameters: Mapping[str, Any]) -> Session:
         if name in Settings.__dataclass_fields__ and value is not False
     }
     settings = Settings.load(flags, environ)
-    if verbosity > 1:
+    run_id = uuid4().hex[:8]
+    if "log_format" in parameters:
+        report.style = replace(
+            report.style,
+            run_id=run_id,
+            log_format=settings.log_format,
+            log_level=settings.log_level,
+        )
+    _log_to(report)
+    if report.threshold <= logging.DEBUG:
         from domainsched.connect import secrets  # it loads psycopg
 
         report.secrets = (*secrets(settings, environ), *_scraper_secrets(settings))
-    return Session(settings, environ, report)
+    return Session(settings, environ, report, run_id)
+
+
+def _form(parameters: Mapping[str, Any]) -> Format | None:
+    """Find the format that was asked for; `--format` comes as `form`."""
+    shorthands = {"json": "json", "json_lines": "jsonl", "as_csv": "csv"}
+    options = {word: parameters.get(name) for name, word in shorthands.items()}
+    return asked_format({**options, "format": parameters.get("form")})
 
 
 def _scraper_secrets(settings: Settings) -> tuple[str, ...]:
@@ -246,19 +367,23 @@ class _ToReport(logging.Handler):
         self._report = report
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._report.trace(self.format(record))
+        self._report.relay(record.levelno, self.format(record))
 
 
-def _log_to(report: Report, level: int) -> None:
-    form = "%(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=level, format=form, handlers=[_ToReport(report)])
+def _log_to(report: Report) -> None:
+    level = report.threshold
+    if level > logging.DEBUG:  # what libraries say at INFO is no news to an operator
+        level = max(level, logging.WARNING)
+    logging.basicConfig(
+        level=level, format="%(name)s: %(message)s", handlers=[_ToReport(report)], force=True
+    )
     if level > logging.DEBUG:  # its warnings are about connections whose loss we tell in words
         logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 def _refuse_bytes(parameters: Mapping[str, Any]) -> None:
     """Refuse what no database can be asked for; domains and settings are checked where read."""
-    for name in ("status", "kind"):
+    for name in ("status", "kind", "like", "batch", "technology"):
         try:
             utf8("".join(parameters.get(name) or ()))
         except ValueError as error:
@@ -291,7 +416,7 @@ def root(
     short_help="Put domains into the queue.",
     epilog=_examples(
         "domainsched add example.com https://www.example.org/",
-        "domainsched add --file domains.txt --skip-invalid",
+        "domainsched add --file leads.csv --skip-invalid --batch leads-2026-11",
         "psql -At -c 'SELECT site FROM leads' | domainsched add -",
     ),
 )
@@ -299,10 +424,15 @@ def add(
     ctx: typer.Context,
     domains: Domains = None,
     file: File = None,
+    batch: Label = None,
+    requeue: Requeue = False,
     skip_invalid: SkipInvalid = False,
     dry_run: DryRun = False,
     tenant: Tenant = None,
+    form: InFormat = None,
     json: Json = False,
+    json_lines: JsonLines = False,
+    as_csv: Csv = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     no_color: NoColor = False,
@@ -310,22 +440,34 @@ def add(
 ) -> None:
     """Put domains into the queue; a site that is there already is left as it is.
 
-    A DOMAIN is a name or any URL of the site; - reads them from standard input, one a line.
-    Everything is checked first: one invalid line, and nothing is added.
+    A DOMAIN is a name or any URL of the site; - reads them from standard input. A file holds one a
+    line; or it is CSV whose header has a column domain, url or website; or JSON Lines with such a
+    key. Everything is checked first: one invalid line, and nothing is added.
     """
     session = _session(ctx, locals())
     if not domains and not file:
         raise UsageError("no domain was named", hint="domainsched add example.com, or --file PATH")
+    _refuse_empty("--batch", batch)
     from domainsched.intake import read
 
-    with closing(read(domains or [], file or [], sys.stdin)) as intake:
+    def follow(entries: Iterator[T]) -> Iterator[T]:
+        return session.report.counted(entries, "checking")
+
+    with closing(read(domains or [], file or [], sys.stdin, follow)) as intake:
         if intake.rejected and not skip_invalid:
             raise intake.refusal()
         for complaint in intake.complaints():
             session.report.warning(complaint)
         from domainsched import commands
 
-        _run(session, commands.add(session, intake, dry_run=dry_run))
+        how = commands.Add(batch or "", requeue=requeue, dry_run=dry_run)
+        _run(session, commands.add(session, intake, how))
+
+
+def _refuse_empty(option: str, text: str | None) -> None:
+    """Refuse an option without its value: a script's variable may be unset."""
+    if text is not None and not text.strip():
+        raise UsageError(f"{option}: unusable value {text!r}", why="it is empty")
 
 
 @app.command(
@@ -333,6 +475,7 @@ def add(
     epilog=_examples(
         "domainsched process --limit 10",
         "domainsched process --limit 0 --concurrency 100 --deadline 50m",
+        "domainsched process --domain example.com",
         "domainsched process --json | jq -c 'select(.outcome == \"error\")'",
     ),
 )
@@ -355,9 +498,12 @@ def process(
     fingerprints: Fingerprints = None,
     scraper_api: ScraperApi = None,
     scraper_budget: ScraperBudget = None,
+    domain: Named = None,
     strict: Strict = False,
     dry_run: DryRun = False,
     tenant: Tenant = None,
+    metrics_file: MetricsFile = None,
+    log_format: LogFormat = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
@@ -371,10 +517,13 @@ def process(
     """
     session = _session(ctx, locals())
     _check_fingerprints(session)
-    from domainsched import commands
+    from domainsched import running
 
-    command = commands.preview(session) if dry_run else commands.process(session, strict=strict)
-    _run(session, command)
+    names = domain or []
+    if dry_run:
+        _run(session, running.preview(session, names))
+    else:
+        _run(session, running.process(session, names, strict=strict))
 
 
 @app.command(
@@ -382,8 +531,9 @@ def process(
     epilog=_examples(
         "domainsched inspect",
         "domainsched inspect example.com",
-        "domainsched inspect --status error --limit 50",
-        "domainsched inspect --expired",
+        "domainsched inspect --status error --like '*.co.uk' --limit 50",
+        "domainsched inspect --technology WordPress --csv > wordpress.csv",
+        "domainsched inspect --batch leads-2026-11",
         "domainsched inspect --html page.html --url https://example.com/",
     ),
 )
@@ -392,14 +542,23 @@ def inspect(
     domains: Domains = None,
     status: OfStatus = None,
     kind: OfKind = None,
+    like: Like = None,
+    batch: OfBatch = None,
+    technology: Technology = None,
     expired: Expired = False,
+    since: Since = None,
+    sort: Sort = None,
     rows: Rows = None,
     check: Check = False,
+    schema: Schema = False,
     html: Html = None,
     url: Url = None,
     fingerprints: Fingerprints = None,
     tenant: Tenant = None,
+    form: InFormat = None,
     json: Json = False,
+    json_lines: JsonLines = False,
+    as_csv: Csv = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     no_color: NoColor = False,
@@ -407,16 +566,43 @@ def inspect(
 ) -> None:
     """Show the queue at a glance, a list of domains, or one domain in full.
 
-    Without a DOMAIN or an option it is the glance. A DOMAIN that is not there is a failure (exit
-    code 1).
+    Without a DOMAIN or an option it is the glance; with --batch alone, how far that batch is. A
+    DOMAIN that is not there is a failure (exit code 1). Conditions add up.
     """
     session = _session(ctx, locals())
+    for option, text in (("--like", like), ("--batch", batch), ("--technology", technology)):
+        _refuse_empty(option, text)
     if html is not None or url is not None:
         _inspect_page(session, html, url)
+    age = _duration("--since", since)
+    _check_sort(sort)
+    described = status or kind or like or batch or technology or expired or since or sort or rows
+    _refuse_mixture(domains, described=bool(described), check=check, schema=schema)
     from domainsched import commands
 
-    selection = commands.selection(domains, status, kind, expired=expired)
-    _run(session, commands.inspect(session, selection, rows, check=check))
+    chosen = commands.Chosen(
+        domains, status, kind, like, batch, technology, expired=expired, since=age
+    )
+    if check or schema:
+        _run(session, commands.check(session) if check else commands.show_schema(session))
+    _run(session, commands.inspect(session, commands.Look(chosen.selection(), rows, sort)))
+
+
+def _check_sort(sort: str | None) -> None:
+    if sort is not None and sort.removeprefix("-") not in _SORTS:
+        why = f"there are {', '.join(_SORTS)}"
+        raise UsageError(f"--sort: unusable value {shown(sort)!r}", why=why)
+
+
+def _refuse_mixture(
+    domains: list[str] | None, *, described: bool, check: bool, schema: bool
+) -> None:
+    """Refuse what would be answered in part only."""
+    lonely = {"--check": check, "--schema": schema, "a DOMAIN": bool(domains)}
+    given = [option for option, is_given in lonely.items() if is_given]
+    if given and (described or len(given) > 1):
+        why = "it was given together with another argument or option"
+        raise UsageError(f"{given[0]} stands alone", why=why)
 
 
 def _inspect_page(session: Session, path: str | None, url: str | None) -> None:
@@ -430,10 +616,11 @@ def _inspect_page(session: Session, path: str | None, url: str | None) -> None:
     except OSError as error:
         raise UsageError(f"cannot read {shown(path)}", why=error.strerror or "") from None
     _check_fingerprints(session)
+    from domainsched.answers import page
     from domainsched.extract import extract_page
 
     columns = extract_page(body, base, fingerprints=session.settings.fingerprints)
-    session.report.page(columns)
+    session.report.show(page(columns))
     _exit(session)
 
 
@@ -478,7 +665,8 @@ def _base(url: str) -> str:
     epilog=_examples(
         "domainsched reset example.com",
         "domainsched reset --status error",
-        "domainsched reset --status completed --older-than 30d --yes",
+        "domainsched reset --kind dns --kind timeout --dry-run",
+        "domainsched reset --status completed --older-than 30d --limit 1000 --yes",
     ),
 )
 def reset(
@@ -486,15 +674,21 @@ def reset(
     domains: Domains = None,
     status: OfStatus = None,
     kind: OfKind = None,
+    like: Like = None,
+    batch: OfBatch = None,
     expired: Expired = False,
     older_than: OlderThan = None,
     everything: Everything = False,
+    rows: AtMost = None,
     force: Force = False,
     clear_metadata: ClearMetadata = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     tenant: Tenant = None,
+    form: InFormat = None,
     json: Json = False,
+    json_lines: JsonLines = False,
+    as_csv: Csv = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     no_color: NoColor = False,
@@ -505,20 +699,30 @@ def reset(
     Conditions add up. Domains under a live lease are left alone unless --force is given.
     """
     session = _session(ctx, locals())
+    for option, text in (("--like", like), ("--batch", batch)):
+        _refuse_empty(option, text)
     age = _duration("--older-than", older_than)
-    narrowed = bool(domains or status or kind or expired or older_than)
+    narrowed = domains or status or kind or like or batch or expired or older_than
+    _check_reach(narrowed=bool(narrowed), everything=everything)
+    from domainsched import commands
+
+    chosen = commands.Chosen(domains, status, kind, like, batch, expired=expired, older_than=age)
+    how = commands.Reset(
+        chosen.selection(), rows, force=force, clear=clear_metadata, yes=yes, dry_run=dry_run
+    )
+    _run(session, commands.reset(session, how))
+
+
+def _check_reach(*, narrowed: bool, everything: bool) -> None:
+    """Refuse a reset that does not say what it is for."""
     if not narrowed and not everything:
         raise UsageError(
             "no domain was named",
-            hint="name one, or give --status, --kind, --expired, --older-than or --all",
+            hint="name one, or give --status, --kind, --like, --batch, --expired, --older-than"
+            " or --all",
         )
     if narrowed and everything:
         raise UsageError("--all stands alone", why="it was given together with a condition")
-    from domainsched import commands
-
-    selection = commands.selection(domains, status, kind, expired=expired, older_than=age)
-    how = commands.Reset(selection, force=force, clear=clear_metadata, yes=yes, dry_run=dry_run)
-    _run(session, commands.reset(session, how))
 
 
 def _duration(option: str, text: str | None) -> timedelta | None:
@@ -529,11 +733,11 @@ def _duration(option: str, text: str | None) -> timedelta | None:
 
 
 @app.command(
-    short_help="Do what process does, every interval, until stopped.",
+    short_help="Do what process does, whenever domains are due, until stopped.",
     epilog=_examples(
         "domainsched watch",
         "domainsched watch --interval 5m --limit 100",
-        "domainsched watch --until-idle --timeout 10m",
+        "domainsched watch --until-idle --batch spring --timeout 10m",
         "domainsched watch --observe",
     ),
 )
@@ -544,28 +748,39 @@ def watch(
     concurrency: Concurrency = None,
     until_idle: UntilIdle = False,
     give_up_after: GiveUpAfter = None,
+    batch: Awaited = None,
     observe: Observe = False,
     allow_network: AllowNetwork = None,
     allow_private: AllowPrivate = False,
     fingerprints: Fingerprints = None,
     tenant: Tenant = None,
+    metrics_file: MetricsFile = None,
+    log_format: LogFormat = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = 0,
     no_color: NoColor = False,
     env_file: EnvFile = None,
 ) -> None:
-    """Do what process does, every interval, until stopped.
+    """Do what process does, whenever domains are due, until stopped.
 
-    A database that is lost later on is waited for. SIGTERM ends it with exit code 0, after what is
-    in flight.
+    The queue is looked at every few seconds, and a round done at least every interval. In a
+    terminal a view shows the queue. A database that is lost later on is waited for. SIGTERM ends it
+    with exit code 0, after what is in flight.
+
+    With --observe it does nothing itself: it shows the queue, and in a pipe a line for each change.
     """
     session = _session(ctx, locals())
     patience = _duration("--timeout", give_up_after)
     _check_fingerprints(session)
-    from domainsched import commands
+    _refuse_empty("--batch", batch)
+    if batch and not until_idle:
+        raise UsageError("--batch needs --until-idle", why="it says what is waited for")
+    from domainsched import watching
 
-    _run(session, commands.watch(session, patience, until_idle=until_idle, observe=observe))
+    pace = session.settings.interval if interval else None
+    wish = watching.Wish(patience, until_idle, observe, batch or "", pace)
+    _run(session, watching.watch(session, wish))
 
 
 @app.command(

@@ -2,219 +2,177 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
-from domainsched import batch, schema
+from domainsched import answers, schema
+from domainsched.adding import Order
 from domainsched.connect import opened, opened_table
-from domainsched.database import Database
 from domainsched.errors import (
-    DatabaseError,
     DomainschedError,
-    ExitCode,
-    Incomplete,
-    NetworkDown,
     UsageError,
 )
-from domainsched.fetch.scraperapi import CreditBudget
 from domainsched.intake import Intake
-from domainsched.models import Kind, RunSummary, Upcoming
+from domainsched.models import BatchProgress, Kind
 from domainsched.names import canonical
+from domainsched.record import evidence
 from domainsched.report import Report
-from domainsched.schema import Table
+from domainsched.selection import Selection
 from domainsched.session import Session
-from domainsched.store import Selection, Store
-from domainsched.wording import count, span
-from domainsched.worker import Stop
+from domainsched.store import Store
+from domainsched.wording import count
 
 LISTED = 20
 """Domains that a list shows, unless --limit says otherwise."""
 
 
-async def add(session: Session, intake: Intake, *, dry_run: bool) -> None:
+@dataclass(frozen=True)
+class Add:
+    """What an add was asked to do, beyond its names."""
+
+    batch: str
+    requeue: bool
+    dry_run: bool
+
+
+async def add(session: Session, intake: Intake, how: Add) -> None:
     """Put checked names into the queue."""
-    settings = session.settings
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
-        store = Store(database, table, tenant=settings.tenant)
-        tenant = settings.tenant or settings.default_tenant
-        added = await store.add(intake.names(), tenant=tenant, dry_run=dry_run)
-    session.report.added(added, intake.rejected, dry_run=dry_run)
-
-
-async def preview(session: Session) -> None:
-    """Show what `process` would claim."""
-    settings = session.settings
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
-        store = Store(database, table, tenant=settings.tenant)
-        rows = await store.due(settings.limit or None)
-        upcoming = await store.upcoming()
-    session.report.preview(rows, upcoming.due, settings.max_attempts)
-
-
-async def process(session: Session, *, strict: bool) -> int:
-    """Do one run; the exit code tells a signal, and with `strict` a failed domain."""
-    settings = session.settings
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
-        stop = Stop()
-        with _stopping(session, stop):
-            budget = CreditBudget(settings.scraper_budget)
-            summary = await _round(session, database, table, stop, budget)
-    if stop.signal is not None:
-        return 128 + stop.signal
-    if strict and summary.failed:
-        raise Incomplete(f"{count(summary.failed, 'domain')} failed for good")
-    return ExitCode.OK
-
-
-async def watch(
-    session: Session, patience: timedelta | None, *, until_idle: bool, observe: bool
-) -> int:
-    """Do rounds until stopped; a database that is away is waited for.
-
-    With `until_idle` also until nothing is left to do; after `patience` it is a failure.
-    """
-    settings = session.settings
-    end = None if patience is None else time.monotonic() + patience.total_seconds()
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
-        stop, budget = Stop(), CreditBudget(settings.scraper_budget)
-        with _stopping(session, stop):
-            while not stop.is_set and session.report.loss is None:
-                upcoming = await _tick(session, database, table, stop, budget, observe=observe)
-                if until_idle and upcoming is not None and not upcoming.unfinished:
-                    break
-                if end is not None and time.monotonic() > end:
-                    raise _still_busy(upcoming)
-                await stop.wait(_pause(settings.interval, upcoming, end))
-    return ExitCode.INTERRUPTED if stop.signal == signal.SIGINT else ExitCode.OK
-
-
-def _still_busy(upcoming: Upcoming | None) -> DomainschedError:
-    if upcoming is None:
-        return DomainschedError("the time is up, and the database is still away")
-    left = count(upcoming.unfinished, "domain")
-    why = f"{left} pending or processing, {upcoming.due:,} of them due"
-    return DomainschedError(
-        "the time is up", why=why, hint="give --timeout more, or a higher --limit"
-    )
-
-
-async def _tick(
-    session: Session,
-    database: Database,
-    table: Table,
-    stop: Stop,
-    budget: CreditBudget,
-    *,
-    observe: bool,
-) -> Upcoming | None:
-    """Do one round of `watch`, and say what there is to do next; None when that is not known."""
-    store = Store(database, table, tenant=session.settings.tenant)
-    try:
-        if observe:
-            session.report.glimpse(await store.glance())
-        else:
-            await _round(session, database, table, stop, budget)
-        return await store.upcoming()
-    except (DatabaseError, NetworkDown) as error:
-        session.report.warning(f"{error.what}: {error.why}", "trying again")
-        return None
-
-
-async def _round(
-    session: Session, database: Database, table: Table, stop: Stop, budget: CreditBudget
-) -> RunSummary:
-    """Do one run, and say how it went."""
     settings, report = session.settings, session.report
-    with report.running(settings.limit or None):
-        summary = await batch.process(
-            database,
-            table,
-            settings,
-            stop=stop,
-            on_begin=report.begun,
-            on_settled=lambda settled: report.settled(settled, settings.max_attempts),
-            credit_budget=budget,
+    order = Order(settings.tenant or settings.default_tenant, how.batch, how.requeue)
+    async with opened_table(settings, session.environ, session.announce) as (database, table):
+        names = report.counted(intake.names(), "adding", intake.accepted)
+        with closing(names):
+            store = Store(database, table, tenant=settings.tenant)
+            added = await store.add(names, order, dry_run=how.dry_run)
+    report.show(answers.added(added, intake, dry_run=how.dry_run))
+    if added.added + added.requeued and not (how.dry_run or report.style.json):
+        report.info("next: domainsched process --limit 10")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which domains the command line names and describes, as it was written."""
+
+    domains: list[str] | None = None
+    status: list[str] | None = None
+    kind: list[str] | None = None
+    like: str | None = None
+    batch: str | None = None
+    technology: str | None = None
+    expired: bool = False
+    since: timedelta | None = None
+    older_than: timedelta | None = None
+
+    def selection(self) -> Selection:
+        """Say which rows are meant; names may be in any spelling.
+
+        Raises:
+            UsageError: a kind that there is none of.
+        """
+        unknown = [word for word in self.kind or () if word not in set(Kind)]
+        if unknown:
+            why = f"there are {', '.join(Kind)}"
+            raise UsageError(f"no such kind: {', '.join(unknown)}", why=why)
+        return Selection(
+            tuple(dict.fromkeys(map(canonical, self.domains or ()))),
+            tuple(self.status or ()),
+            tuple(self.kind or ()),
+            like=self.like or "",
+            batch=self.batch or "",
+            technology=self.technology or "",
+            expired=self.expired,
+            since=self.since,
+            older_than=self.older_than,
         )
-    upcoming = await Store(database, table, tenant=settings.tenant).upcoming()
-    report.summary(summary, upcoming.due, upcoming.next_due)
-    return summary
 
 
-@contextmanager
-def _stopping(session: Session, stop: Stop) -> Iterator[None]:
-    """Finish on the first signal, within the grace time; leave on the second."""
-    task = asyncio.current_task()
+@dataclass(frozen=True)
+class Look:
+    """What an inspect was asked to show."""
 
-    def announce() -> None:
-        grace = span(session.settings.grace)
-        session.report.info(f"finishing what is in flight, up to {grace}; once more to leave now")
+    selection: Selection
+    limit: int | None
+    sort: str | None
 
-    def leave() -> None:
-        if task is not None:
-            task.cancel()
+    @property
+    def is_glance(self) -> bool:
+        """Whether nothing was asked for but the queue."""
+        return self.selection.is_empty and self.limit is None and self.sort is None
 
-    with stop.on_signals(announce, leave):
-        try:
-            yield
-        except asyncio.CancelledError:
-            if stop.signal is None:
-                raise
-            raise SystemExit(128 + stop.signal) from None
+    @property
+    def is_batch(self) -> bool:
+        """Whether nothing was asked for but how far a batch is."""
+        alone = self.selection == Selection(batch=self.selection.batch)
+        return alone and self.limit is None and self.sort is None
 
 
-def _pause(interval: timedelta, upcoming: Upcoming | None, end: float | None) -> timedelta:
-    """Say how long to sleep: until a row falls due, at most one interval, never past the end."""
-    pause = interval
-    if upcoming is not None and upcoming.next_due is not None:
-        pause = min(pause, max(upcoming.next_due - upcoming.now, timedelta(seconds=1)))
-    if end is not None:
-        pause = min(pause, timedelta(seconds=max(end - time.monotonic(), 0) + 0.01))
-    return pause
-
-
-def selection(
-    domains: list[str] | None,
-    status: list[str] | None,
-    kind: list[str] | None,
-    **more: Any,  # noqa: ANN401 - the other fields of a selection
-) -> Selection:
-    """Say which rows are meant; names may be in any spelling.
+async def inspect(session: Session, look: Look) -> None:
+    """Show the glance, how far a batch is, a list, or named domains in full.
 
     Raises:
-        UsageError: a kind that there is none of.
+        DomainschedError: a domain that was named, or any of a batch, is not there.
     """
-    unknown = [word for word in kind or () if word not in set(Kind)]
-    if unknown:
-        raise UsageError(f"no such kind: {', '.join(unknown)}", why=f"there are {', '.join(Kind)}")
-    names = tuple(dict.fromkeys(canonical(domain) for domain in domains or ()))
-    return Selection(names, tuple(status or ()), tuple(kind or ()), **more)
-
-
-async def inspect(
-    session: Session, selection: Selection, limit: int | None, *, check: bool
-) -> None:
-    """Show the glance, a list, named domains in full, or that all is well (`check`)."""
-    settings, report = session.settings, session.report
+    settings, show = session.settings, session.report.show
     async with opened_table(settings, session.environ, session.announce) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
-        if check:
-            report.checked(await store.check())
-        elif selection.names:
-            found, missing = await store.named(selection.names)
-            alone = len(selection.names) == 1
-            report.records(found, alone=alone, max_attempts=settings.max_attempts)
-            if missing:
-                raise _absent(missing)
-        elif selection.is_empty and limit is None:
-            report.glance(await store.glance(), settings.limit)
+        if look.is_glance:
+            show(answers.glance(await store.glance(), settings.limit))
+        elif look.is_batch:
+            show(answers.batch(await _existing(store, look.selection.batch)))
+        elif look.selection.names:
+            await _in_full(session, store, look.selection.names)
         else:
-            report.rows(*await store.rows(selection, limit=limit or LISTED))
+            listed = await store.rows(
+                look.selection, limit=look.limit or LISTED, sort=look.sort or "-updated"
+            )
+            show(answers.rows(*listed))
+
+
+async def _existing(store: Store, label: str) -> BatchProgress:
+    progress = await store.batch(label)
+    if not progress.total:
+        raise DomainschedError(
+            f"no domain in the table is of batch {label}",
+            hint=f"domainsched add --batch {label} --file PATH",
+        )
+    return progress
+
+
+async def _in_full(session: Session, store: Store, names: tuple[str, ...]) -> None:
+    found, missing = await store.named(names)
+    most = session.settings.max_attempts
+    session.report.show(answers.records(found, alone=len(names) == 1, max_attempts=most))
+    if session.report.style.verbosity > 0:
+        for line in (line for row in found for line in evidence(row)):
+            session.report.info(line)
+    if missing:
+        raise _absent(missing)
+
+
+async def check(session: Session) -> None:
+    """Show that database, table and rights are as they should be."""
+    settings = session.settings
+    async with opened_table(settings, session.environ, session.announce) as (database, table):
+        store = Store(database, table, tenant=settings.tenant)
+        session.report.show(answers.check(await store.check()))
+
+
+async def show_schema(session: Session) -> None:
+    """Show the table as it is, also one that lacks something.
+
+    Raises:
+        SchemaMismatch: there is no table, or it is not one of domains.
+    """
+    settings, report = session.settings, session.report
+    async with opened(settings, session.environ, session.announce) as place:
+        database, name = place.database, place.name
+        table = await database.run(lambda: schema.find_table(database, name))
+        if table is None:
+            table = await schema.usable_table(database, name)
+    report.show(answers.schema(table.columns))
+    if table.missing:
+        report.warning(f"it lacks {', '.join(table.missing)}", "domainsched init")
 
 
 @dataclass(frozen=True)
@@ -222,6 +180,7 @@ class Reset:
     """What a reset was asked to do."""
 
     selection: Selection
+    limit: int | None
     force: bool
     clear: bool
     yes: bool
@@ -240,14 +199,28 @@ async def reset(session: Session, how: Reset) -> None:
         _, missing = await store.named(how.selection.names)
         reach = await store.reach(how.selection)
         number = reach.free + (reach.leased if how.force else 0)
+        number = number if how.limit is None else min(number, how.limit)
         skipped = 0 if how.force else reach.leased
         if number and not how.dry_run:
             if not how.yes and not how.selection.names:
                 _confirm_reset(report, how, number, skipped)
-            number = await store.reset(how.selection, force=how.force, clear_metadata=how.clear)
-    report.reset(number, skipped, dry_run=how.dry_run, by_name=bool(how.selection.names))
+            number = await store.reset(
+                how.selection, force=how.force, clear_metadata=how.clear, limit=how.limit
+            )
+    report.show(answers.reset(number, skipped, dry_run=how.dry_run))
+    if skipped:
+        _tell_skipped(report, skipped, by_name=bool(how.selection.names))
     if missing:
         raise _absent(missing)
+
+
+def _tell_skipped(report: Report, skipped: int, *, by_name: bool) -> None:
+    """Say what was left alone; that needs a person if they named it."""
+    left = f"{count(skipped, 'domain')} being processed now: left alone"
+    if by_name:
+        report.warning(left, "--force takes them too, and refuses their worker's result")
+    else:
+        report.info(f"{left} (--force takes them too)")
 
 
 def _absent(names: list[str]) -> DomainschedError:

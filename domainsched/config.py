@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import stat
@@ -47,6 +48,12 @@ _SCRAPER_KEY_VARIABLES = frozenset({"SCRAPER_API_KEY", "SCRAPER_API_KEY_FILE"})
 _KEY = re.compile("[!-~]{8,200}")
 """It goes into a header; and what is shorter could not be told from other text, to be taken out."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 _MAX_FILE_BYTES = 64 * 1024
 _MAX_SHOWN = 200
 
@@ -116,6 +123,17 @@ def choice(*words: str) -> Callable[[str], str]:
         return text.lower()
 
     return parse
+
+
+def log_level(text: str) -> int:
+    """Read one of the levels that there are."""
+    return _LEVELS[choice(*_LEVELS)(text)]
+
+
+def any_log_level(text: str) -> int | None:
+    """Read a level where other programs' words for levels may stand: those change nothing."""
+    others = {"warn": logging.WARNING, "critical": logging.ERROR, "fatal": logging.ERROR}
+    return (_LEVELS | others).get(text.lower())
 
 
 def country(text: str) -> str:
@@ -252,11 +270,27 @@ class Settings:
         "DOMAINSCHED_INTERVAL",
         positive_duration,
         "60s",
-        "pause between the rounds of watch",
+        "the longest pause between the rounds of watch",
         aliases={
             "DOMAIN_SCHEDULER_INTERVAL_MINUTES": minutes,
             "DOMAIN_PROCESSING_INTERVAL_MINUTES": minutes,
         },
+    )
+    log_format: str | None = _setting(
+        "DOMAINSCHED_LOG_FORMAT",
+        choice("text", "json"),
+        "",
+        "say what happens in log lines, text or json",
+    )
+    log_level: int | None = _setting(
+        "DOMAINSCHED_LOG_LEVEL",
+        log_level,
+        "",
+        "the least that is said: debug, info, warning, error",
+        aliases={"LOG_LEVEL": any_log_level},
+    )
+    metrics_file: str = _setting(
+        "DOMAINSCHED_METRICS_FILE", str, "", "write Prometheus metrics there after each run"
     )
     user_agent: str = _setting(
         "DOMAINSCHED_USER_AGENT",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +12,8 @@ from typing import IO, Self, TextIO
 
 from domainsched.config import shown
 from domainsched.errors import DomainschedError, UsageError
-from domainsched.names import MAX_LINE, RejectedLine, SourcedName, read_lines, read_names
+from domainsched.names import MAX_LINE, RejectedLine, SourcedName, read_names
+from domainsched.sources import Entry, read_source
 
 SHOWN = 20
 """Invalid lines that an error lists; the rest is counted."""
@@ -30,7 +31,7 @@ class Intake:
     first_rejected: tuple[RejectedLine, ...] = ()
 
     @classmethod
-    def of(cls, entries: Iterable[SourcedName | RejectedLine]) -> Self:
+    def of(cls, entries: Iterable[Entry]) -> Self:
         """Read `entries` to their end.
 
         Raises:
@@ -44,7 +45,7 @@ class Intake:
             stack.pop_all()
         return intake
 
-    def _take_all(self, entries: Iterable[SourcedName | RejectedLine]) -> None:
+    def _take_all(self, entries: Iterable[Entry]) -> None:
         try:
             for entry in entries:
                 self._take(entry)
@@ -56,7 +57,7 @@ class Intake:
                 hint="free space, or point TMPDIR elsewhere",
             ) from None
 
-    def _take(self, entry: SourcedName | RejectedLine) -> None:
+    def _take(self, entry: Entry) -> None:
         if isinstance(entry, SourcedName):
             self._spool.write(f"{entry.name}\n")
             self.accepted += 1
@@ -95,8 +96,19 @@ class Intake:
         )
 
 
-def read(arguments: Sequence[str], files: Sequence[str], stdin: TextIO | None) -> Intake:
+def _as_it_is(entries: Iterator[Entry]) -> Iterator[Entry]:
+    return entries
+
+
+def read(
+    arguments: Sequence[str],
+    files: Sequence[str],
+    stdin: TextIO | None,
+    follow: Callable[[Iterator[Entry]], Iterator[Entry]] = _as_it_is,
+) -> Intake:
     """Take in arguments and files; `-` among either is standard input, which is else not read.
+
+    `follow` passes the entries on, one by one, and may show how far they are.
 
     Raises:
         UsageError: a file cannot be read, or standard input is closed.
@@ -105,21 +117,19 @@ def read(arguments: Sequence[str], files: Sequence[str], stdin: TextIO | None) -
     sources = [*(["-"] if "-" in arguments else []), *files]
     with ExitStack() as stack:
         entries = [_entries(stack, source, stdin) for source in dict.fromkeys(sources)]
-        return Intake.of(chain(read_names(names), *entries))
+        return Intake.of(follow(chain(read_names(names), *entries)))
 
 
-def _entries(
-    stack: ExitStack, source: str, stdin: TextIO | None
-) -> Iterator[SourcedName | RejectedLine]:
+def _entries(stack: ExitStack, source: str, stdin: TextIO | None) -> Iterator[Entry]:
     if source == "-":
         if stdin is None or stdin.closed:
             raise UsageError("standard input is closed", hint="name a file: --file PATH")
-        return read_lines(_lines(stdin, "stdin"), "stdin")
+        return read_source(_lines(stdin, "stdin"), "stdin")
     try:
         file = Path(source).open(encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115 - the stack closes it
     except OSError as error:
         raise UsageError(f"cannot read {shown(source)}", why=error.strerror or "") from None
-    return read_lines(_lines(stack.enter_context(file), source), source)
+    return read_source(_lines(stack.enter_context(file), source), source)
 
 
 def _lines(stream: TextIO, source: str) -> Iterator[str]:

@@ -205,6 +205,16 @@ class Added:
     """Were in the table before, in whatever spelling."""
     repeated: int = 0
     """Came more than once in the input."""
+    requeued: int = 0
+    """Of those present, made pending and due."""
+
+    def __add__(self, other: Added) -> Added:
+        return Added(
+            self.added + other.added,
+            self.present + other.present,
+            self.repeated + other.repeated,
+            self.requeued + other.requeued,
+        )
 
 
 @dataclass(frozen=True)
@@ -247,6 +257,76 @@ class Glance:
     """Rows that ended as `error`, by kind."""
     lapses: tuple[Lapse, ...] = ()
     """Who held what `upcoming.expired` counts; the first ten, longest ago first."""
+    last_settled: datetime | None = None
+    """When a visit's end was last stored: the last sign of life of any run."""
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """How far a batch is: the domains that were added under one label."""
+
+    label: str
+    statuses: Mapping[str, int]
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    """Rows that ended as `error`, by kind."""
+
+    @property
+    def total(self) -> int:
+        """Domains in the batch."""
+        return sum(self.statuses.values())
+
+    @property
+    def done(self) -> int:
+        """Domains that were completed."""
+        return self.statuses.get(Status.COMPLETED, 0)
+
+    @property
+    def failed(self) -> int:
+        """Domains that ended as `error`."""
+        return self.statuses.get(Status.ERROR, 0)
+
+    @property
+    def unfinished(self) -> int:
+        """Domains that are pending or processing."""
+        return self.statuses.get(Status.PENDING, 0) + self.statuses.get(Status.PROCESSING, 0)
+
+    @property
+    def share(self) -> float:
+        """The finished part, from 0 to 1."""
+        return (self.done + self.failed) / self.total if self.total else 0.0
+
+    @property
+    def state(self) -> str:
+        """`pending` while nothing has begun, `completed` once nothing is left to do."""
+        if not self.unfinished:
+            return "completed"
+        begun = self.done + self.failed + self.statuses.get(Status.PROCESSING, 0)
+        return "processing" if begun else "pending"
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A row under a live lease."""
+
+    domain: str
+    worker: str
+    since: timedelta | None
+    """None where the table does not tell."""
+    lease_left: timedelta
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row that is in another state than before."""
+
+    at: datetime
+    domain: str
+    former: str
+    """Its status before; empty if that was not seen."""
+    status: str
+    kind: str
+    detail: str
+    """Why it failed, or the title that was found."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ _MAX_URL = 4096
 """Characters looked at: enough for any host, and a line of gigabytes costs no more."""
 MAX_LINE = 65_536
 """Characters; what is longer is no line of names, and need not be read whole."""
+TOO_LONG = f"longer than {MAX_LINE:,} characters"
 _MAX_SHOWN = 80
 
 _INVISIBLE = (
@@ -89,7 +90,7 @@ def spellings(name: str) -> tuple[str, ...]:
 
 def read_names(arguments: Iterable[str]) -> Iterator[SourcedName | RejectedLine]:
     """Read names given on the command line."""
-    return (_read(argument, "argument") for argument in arguments)
+    return (read_name(argument, "argument") for argument in arguments)
 
 
 def read_lines(lines: Iterable[str], source: str) -> Iterator[SourcedName | RejectedLine]:
@@ -98,15 +99,20 @@ def read_lines(lines: Iterable[str], source: str) -> Iterator[SourcedName | Reje
     Lazy: of a million lines one at a time is held.
     """
     for number, line in enumerate(lines, start=1):
-        beginning = line.lstrip(_INVISIBLE)[:1]
-        if len(line) > MAX_LINE and beginning != "#":  # its `@` may be missing: nothing is shown
-            reason = f"longer than {MAX_LINE:,} characters"
-            yield RejectedLine(f"{source}:{number}", "…", reason)
-        elif beginning not in {"", "#"}:
-            yield _read(line, f"{source}:{number}")
+        first = beginning(line)
+        if len(line) > MAX_LINE and first != "#":  # its `@` may be missing: nothing is shown
+            yield RejectedLine(f"{source}:{number}", "…", TOO_LONG)
+        elif first not in {"", "#"}:
+            yield read_name(line, f"{source}:{number}")
 
 
-def _read(text: str, source: str) -> SourcedName | RejectedLine:
+def beginning(line: str) -> str:
+    """Give the first character of a line that can be seen; "" if there is none."""
+    return line.lstrip(_INVISIBLE)[:1]
+
+
+def read_name(text: str, source: str) -> SourcedName | RejectedLine:
+    """Read one name, or say why it is none."""
     try:
         return SourcedName(_canonical(text), source)
     except _Rejection as rejection:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 from psycopg import sql
@@ -94,17 +94,27 @@ CRASHED = (
 # The locking SELECT stands in a CTE, and so runs once; as a sub-select it may run once for each
 # row, and LIMIT then means nothing. Statuses are literals: with a parameter the partial index could
 # not serve. NO KEY, so that a stranger's foreign-key check on the row does not hide it from us.
-# A row whose lease ran out may be what killed its worker: it is claimed alone, so that it cannot
-# use up the attempts of its neighbours.
-_CLAIM = sql.SQL("""
-WITH picked AS MATERIALIZED (
+_PICK_DUE = sql.SQL("""
     SELECT id, status, due_at FROM {table}
     WHERE status IN ('pending', 'processing') AND due_at <= statement_timestamp(){tenant}
         AND id <> ALL(%(refused)s::{id_type}[])
     ORDER BY due_at, id
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
-), chosen AS MATERIALIZED (
+""")
+
+# One row that somebody named, due or not, whatever its status; but not while another has it.
+_PICK_WANTED = sql.SQL("""
+    SELECT id, status, due_at FROM {table}
+    WHERE id = %(wanted)s::{id_type}{tenant}
+        AND NOT (status = 'processing' AND due_at > statement_timestamp())
+    FOR NO KEY UPDATE SKIP LOCKED
+""")
+
+# A row whose lease ran out may be what killed its worker: it is claimed alone, so that it cannot
+# use up the attempts of its neighbours.
+_CLAIM = sql.SQL("""
+WITH picked AS MATERIALIZED ({picked}), chosen AS MATERIALIZED (
     SELECT id, false AS reclaimed FROM picked
     WHERE NOT EXISTS (SELECT FROM picked WHERE status = 'processing')
     UNION ALL
@@ -147,7 +157,7 @@ ORDER BY due_at, id LIMIT 1
 # (40,000 rows read for a claim of 10 in an old table of so many). So it is told to read them in the
 # index's order. The price that it puts on what is off must not bring in its compiler. Not where a
 # tenant is meant, whose few rows may lie behind many of others: then it has a choice to make.
-_IN_ORDER = (
+IN_ORDER: LiteralString = (
     "SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off;"
     " SET LOCAL enable_sort TO off; SET LOCAL jit TO off"
 )
@@ -229,14 +239,25 @@ class Claimed:
 
 
 class Queue:
-    """The statements of a worker, on one table."""
+    """The statements of a worker, on one table.
 
-    def __init__(self, database: Database, table: Table, *, tenant: UUID | None = None) -> None:
+    With `wanted`, its claims take these rows, one at a time, due or not; else those that are due.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        table: Table,
+        *,
+        tenant: UUID | None = None,
+        wanted: Sequence[RowId] | None = None,
+    ) -> None:
         self._database = database
         self._tenant = tenant
+        self._wanted = None if wanted is None else list(wanted)
         self._refused: list[RowId] = []
         self._unsettled = 0
-        self._reading = _IN_ORDER if tenant is None else ""
+        self._reading = IN_ORDER if tenant is None else ""
         names: dict[str, sql.Composable] = {
             "table": table.identifier,
             "id_type": table.type_of("id"),
@@ -248,8 +269,9 @@ class Queue:
             "tenant": sql.SQL("" if tenant is None else " AND tenant_id = %(tenant)s"),
         }
         also = [*table.stamp("updated_at"), *_on_exhausted(table)]
+        picked = (_PICK_DUE if wanted is None else _PICK_WANTED).format(**names)
         # As bytes: to put one together takes longer than to execute it.
-        self._claim = _CLAIM.format(**names, also=_after_comma(also)).as_bytes()
+        self._claim = _CLAIM.format(**names, picked=picked, also=_after_comma(also)).as_bytes()
         self._settle = _settle_statement(table, names).as_bytes()
         self._claimed = _CLAIMED.format(**names).as_bytes()
         self._first_due = _FIRST_DUE.format(**names).as_bytes()
@@ -275,6 +297,8 @@ class Queue:
             "tenant": self._tenant,
             "crashed": CRASHED,
         }
+        if self._wanted is not None:
+            return _claimed(await self._claim_wanted(values, self._wanted), token)
         while True:
             try:
                 rows = await self._claim_rows({**values, "limit": limit})
@@ -282,6 +306,15 @@ class Queue:
                 limit = await self._leave_out(error, limit)
             else:
                 return _claimed(rows, token)
+
+    async def _claim_wanted(
+        self, values: dict[str, Any], wanted: list[RowId]
+    ) -> list[tuple[Any, ...]]:
+        """Claim the next of the wanted rows that can be had, and ask for none of them again."""
+        rows: list[tuple[Any, ...]] = []
+        while wanted and not rows:
+            rows = await self._claim_rows({**values, "wanted": str(wanted.pop(0))})
+        return rows
 
     async def _claim_rows(self, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         unsure = False

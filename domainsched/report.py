@@ -6,49 +6,52 @@ has whole, tab-separated lines, and stderr is silent unless something needs a pe
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from domainsched.dburl import redact
 from domainsched.errors import DomainschedError, UsageError
-from domainsched.models import Added, Check, Claim, Glance, RunSummary, Settled, Status
+from domainsched.formats import Answer, Format
+from domainsched.logs import Fields, LogStyle, log_line, settled_log, summary_log
+from domainsched.models import Change, Claim, Complete, Glance, RunSummary, Settled
+from domainsched.progress import Progress
 from domainsched.wording import (
     Row,
-    count,
+    change_plain,
+    change_record,
     demo_lines,
-    due_line,
+    due_lines,
     due_plain,
     ending,
-    glance_lines,
     glance_record,
+    is_leased,
     json_text,
-    listed,
-    plain,
+    named_line,
     printable,
-    public,
-    record,
     settled_record,
     site,
     stamp,
     summary_line,
     summary_record,
-    table,
-    wrapped,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.live import Live
+    from rich.text import Text
+
+    from domainsched.live import View
 
 COLORS = {
     "completed": "green",
@@ -60,16 +63,33 @@ COLORS = {
 """Colour of each outcome; the word always stands beside it."""
 
 _FOR_DEVELOPERS = 2
+MANY = 5000
+"""Lines from which on it is shown how far an input has been read."""
+_STEP = 1000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Style:
     """How to speak."""
 
-    json: bool = False
+    format: Format | None = None
+    """Of the answer; None: a table for a terminal, else plain lines."""
     verbosity: int = 0
     """-1 only errors, 0 as the surroundings suggest, 1 each domain, 2 for developers."""
     color: bool = True
+    log_format: str | None = None
+    """`text` or `json`: log lines in the place of the conversation; in the journal text anyway."""
+    log_level: int | None = None
+    """The least that is said when `verbosity` is 0, if it is not for the surroundings to say."""
+    run_id: str = ""
+    """Stands in every log line."""
+
+    @property
+    def json(self) -> bool:
+        """Whether a program wants JSON, also of errors."""
+        return self.format is not None and self.format.is_json
 
 
 class Report:
@@ -80,6 +100,8 @@ class Report:
         self._out = out or sys.stdout or _nowhere()
         self._err = err or sys.stderr or _nowhere()
         self._progress: Progress | None = None
+        self._live: Live | None = None
+        self._viewed = False
         self.loss: OSError | None = None
         """Why part of the answer could not be written."""
         self.secrets: tuple[str, ...] = ()
@@ -88,7 +110,12 @@ class Report:
     @property
     def is_table(self) -> bool:
         """Whether stdout is for a person."""
-        return not self.style.json and self._out.isatty()
+        return self.form is Format.TABLE
+
+    @property
+    def form(self) -> Format:
+        """The format of the answer."""
+        return self.style.format or (Format.TABLE if self._out.isatty() else Format.PLAIN)
 
     @property
     def is_attended(self) -> bool:
@@ -96,8 +123,35 @@ class Report:
         return self._err.isatty() or _is_journal(self._err)
 
     @property
+    def threshold(self) -> int:
+        """The least level of what is said on stderr."""
+        match self.style.verbosity:
+            case -1:
+                return logging.ERROR
+            case 0 if self.style.log_level is not None:
+                return self.style.log_level
+            case 0:
+                return logging.INFO if self.is_attended else logging.WARNING
+            case 1:
+                return logging.INFO
+            case _:
+                return logging.DEBUG
+
+    @property
     def _talks(self) -> bool:
-        return self.style.verbosity > 0 or (self.style.verbosity == 0 and self.is_attended)
+        return self.threshold <= logging.INFO
+
+    @property
+    def _tells_each(self) -> bool:
+        return self.style.verbosity > 0 or self.threshold <= logging.DEBUG
+
+    @property
+    def _log(self) -> LogStyle | None:
+        """How stderr's log lines are written, if that is what stderr is for."""
+        journal = _is_journal(self._err)
+        if self.style.log_format is None and not journal:
+            return None
+        return LogStyle(self.style.log_format == "json", journal, self.style.run_id)
 
     # The two streams
 
@@ -112,14 +166,15 @@ class Report:
 
     def info(self, text: str) -> None:
         """Say something to whoever follows; nothing when nobody does."""
-        if self._talks:
+        if self._talks and not self._logged(logging.INFO, text):
             self._say(text)
 
     def warning(self, text: str, hint: str = "") -> None:
         """Say something that needs a person."""
-        if self.style.verbosity >= 0:
-            self._say(f"warning: {text}", "yellow")
-            self._hint(hint)
+        if self.threshold > logging.WARNING or self._logged(logging.WARNING, text, {"hint": hint}):
+            return
+        self._say(f"warning: {text}", "yellow")
+        self._hint(hint)
 
     def error(self, error: DomainschedError) -> None:
         """Say what happened, why, and what to do next; with --json as one line."""
@@ -128,6 +183,9 @@ class Report:
             safe = {name: redact(text, self.secrets) or None for name, text in texts.items()}
             body = {"type": "error", "code": int(error.exit_code), **safe}
             written(self._err, json_text(body) + "\n")
+            return
+        told = {"code": int(error.exit_code), "why": error.why, "hint": error.hint}
+        if self._logged(logging.ERROR, error.what, told):
             return
         self._say(f"error: {error.what}", "red")
         for line in error.why.splitlines():
@@ -141,18 +199,43 @@ class Report:
         for line in redact(text.rstrip("\n"), self.secrets).split("\n"):
             written(self._err, f"{printable(line)}\n")
 
+    def relay(self, level: int, text: str) -> None:
+        """Say what a library logs."""
+        if self._log is None:
+            self.trace(f"{logging.getLevelName(level)} {text}")
+        elif self._log.json:
+            self._logged(level, text)
+        else:
+            for line in text.rstrip("\n").split("\n"):
+                self._logged(level, line)
+
+    def _logged(self, level: int, message: str, fields: Fields | None = None) -> bool:
+        """Write a log line, if that is what stderr is for; say whether it is."""
+        style = self._log
+        if style is None:
+            return False
+        safe = {
+            name: redact(value, self.secrets) if isinstance(value, str) else value
+            for name, value in (fields or {}).items()
+        }
+        written(self._err, f"{log_line(style, level, redact(message, self.secrets), safe)}\n")
+        return True
+
     def _hint(self, hint: str) -> None:
         if hint:
             self._say(f"hint: {hint}", "cyan")
 
     def _say(self, text: str, color: str = "") -> None:
         line = printable(redact(text, self.secrets))
-        if self._progress is None and not (color and self._is_colorful):
+        console = self._live.console if self._live and self._err.isatty() else None
+        if console is None and not (color and self._is_colorful):
             written(self._err, f"{line}\n")
             return
-        self._console.print(
-            line, style=color, soft_wrap=True, markup=False, highlight=False, emoji=False
-        )
+        from rich.text import Text
+
+        # not the style of `print`: that would be the style of what is drawn below, too
+        styled = Text(line, style=color)
+        (console or self._console).print(styled, soft_wrap=True, highlight=False)
 
     @cached_property
     def _is_colorful(self) -> bool:
@@ -170,41 +253,99 @@ class Report:
 
     def running(self, total: int | None) -> AbstractContextManager[object]:
         """Show a bar while a run goes on, in a terminal only, and one that can redraw a line."""
-        if self.style.json or self.style.verbosity < 0 or not self._err.isatty():
+        self._progress = Progress(total)
+        if self.style.json or self._viewed or not (self._err.isatty() and self._talks):
             return nullcontext()
-        if self._console.is_dumb_terminal:
+        if self._log is not None or self._console.is_dumb_terminal:
             return nullcontext()
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-        )
+        return self._showing(_live(self._console, self._bar, transient=True))
 
-        self._progress = Progress(
-            "processing",
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}", markup=False),
-            console=self._console,
-            transient=True,
-        )
-        self._progress.add_task("", total=total)
-        return self._closing(self._progress)
+    @property
+    def shows_progress(self) -> bool:
+        """Whether it is worth a statement to find out how much there is to do."""
+        return self._talks and not self.style.json and not self._viewed
+
+    def starting(self, due: int, limit: int) -> None:
+        """Log that a run begins; in a terminal the bar shows it."""
+        if due and self._log is not None and self.shows_progress:
+            told = {"due": due, "limit": limit} if limit else {"due": due}
+            self._logged(logging.INFO, "run begins", told)
+
+    def _bar(self) -> Text:
+        from rich.text import Text
+
+        line = self._progress.line(self._console.width) if self._progress else ""
+        text = Text(line, no_wrap=True, overflow="crop")
+        text.highlight_regex("━+", "green")
+        return text
 
     @contextmanager
-    def _closing(self, progress: Progress) -> Iterator[None]:
+    def _showing(self, live: Live) -> Iterator[None]:
         try:
-            with progress:
+            with live:
+                self._live = live
                 yield
         finally:
-            self._progress = None
+            self._live = None
+
+    @property
+    def can_view(self) -> bool:
+        """Whether stdout can show a view that is drawn anew: a terminal that knows how."""
+        if self.style.format is not None or self.style.verbosity < 0 or self._log is not None:
+            return False
+        return self._out.isatty() and not self._screen.is_dumb_terminal
+
+    @cached_property
+    def _screen(self) -> Console:
+        from rich.console import Console
+
+        return Console(file=self._out, no_color=not self.style.color, highlight=False)
+
+    @contextmanager
+    def viewing(self) -> Iterator[None]:
+        """Show what `view` draws, where that can be; its last state stays."""
+        if not self.can_view:
+            yield
+            return
+        self._viewed = True
+        try:
+            with self._showing(_live(self._screen, None, transient=False)):
+                yield
+        finally:
+            self._viewed = False
+
+    def view(self, view: View) -> None:
+        """Draw a view of the queue anew."""
+        if self._live is None or not self._viewed:
+            return
+        from rich.text import Text
+
+        size = self._screen.size
+        lines = view.lines(size.width, size.height, datetime.now().astimezone())
+        text = Text("\n".join(lines), no_wrap=True, overflow="crop")
+        text.highlight_regex(r"(?m)^(PROCESSING  .*|JUST SETTLED)$", "bold")
+        self._live.update(text, refresh=True)
+
+    def seen(self, glance: Glance | None, changes: Iterable[Change]) -> None:
+        """Tell a program what changed: a line each; in JSON after the queue in numbers."""
+        if self._viewed:
+            return
+        if glance is not None and self.style.json:
+            self.document({"type": "glance", **glance_record(glance)})
+        for change in changes:
+            if self.style.json:
+                self.document(change_record(change))
+            else:
+                self._tabbed(change_plain(change))
 
     def begun(self, claim: Claim) -> None:
         """Note that a visit begins."""
-        if self.style.verbosity > 0:
+        if self._progress is not None:
+            self._progress.begun(claim)
+        if not self._tells_each:
+            return
+        told = {"domain": site(claim.domain), "attempt": claim.attempt}
+        if not self._logged(logging.DEBUG, f"begin {site(claim.domain)}", told):
             self._say(f"begin     {site(claim.domain)}  attempt {claim.attempt}")
 
     def settled(self, settled: Settled, max_attempts: int) -> None:
@@ -213,27 +354,40 @@ class Report:
         if self.style.json:
             self.document(settled_record(settled))
         self.advanced(settled)
+        if self._log is not None and settled.kept:
+            self._log_settled(settled, max_attempts)
+            return
         attempt = f"attempt {settled.claim.attempt} of {max_attempts}"
         if not settled.kept:
             self.warning(
                 f"lost the lease on {site(settled.claim.domain)}; this result was dropped",
                 "somebody reset it, or this run was cut off for longer than --lease",
             )
-        elif (word != "completed" and self._talks) or self.style.verbosity > 0:
+        elif (word != "completed" and self._talks and not self._viewed) or self._tells_each:
             line = f"{word:<9} {site(settled.claim.domain)}  {attempt}  {detail}".rstrip()
             self._say(line, COLORS[word])
 
     def advanced(self, settled: Settled) -> None:
         """Move the bar on by one domain."""
         if self._progress is not None:
-            bar = self._progress.task_ids[0]
-            description = printable(site(settled.claim.domain))
-            self._progress.update(bar, advance=1, description=description)
+            self._progress.settled(settled)
+
+    def _log_settled(self, settled: Settled, max_attempts: int) -> None:
+        """Log how an attempt ended, unless stdout tells it already."""
+        level = logging.DEBUG if isinstance(settled.transition, Complete) else logging.INFO
+        if self.style.json or not (self._tells_each or self.threshold <= level):
+            return
+        words, fields = settled_log(settled, max_attempts, self._log)
+        self._logged(logging.INFO, words, fields)
 
     def summary(self, summary: RunSummary, due: int, next_due: datetime | None) -> None:
         """Say what a run did, and what there is left to do."""
         if self.style.json:
             self.document(summary_record(summary, due))
+        elif self._log is not None and self._talks:
+            self._logged(logging.INFO, *summary_log(summary, due, self._log))
+        elif self._viewed:
+            pass
         elif summary.claimed:
             self.info(summary_line(summary, due))
         else:
@@ -241,83 +395,40 @@ class Report:
 
     # The queue
 
-    def glance(self, glance: Glance, limit: int) -> None:
-        """Show the queue in numbers; `limit` is what a run would claim, 0 for all."""
-        if self.style.json:
-            self.document(glance_record(glance))
-        elif self.is_table:
-            for line in glance_lines(glance, limit):
-                self.answer(line)
+    def show(self, answer: Answer) -> None:
+        """Write an answer to stdout, and what else is to be said of it to whoever follows."""
+        if answer.deed and self.style.format is None and not self._out.isatty():
+            self.info(answer.deed)
         else:
-            for status in sorted(glance.statuses, key=str):
-                self.answer(f"{printable(status)}\t{glance.statuses[status]}")
-            self.answer(f"due\t{glance.upcoming.due}")
-            self.answer(f"expired\t{glance.upcoming.expired}")
+            for line in answer.lines(self.form, shutil.get_terminal_size().columns):
+                self.answer(line)
+        if answer.remark:
+            self.info(answer.remark)
 
-    def rows(self, rows: Sequence[Row], total: int) -> None:
-        """List domains: a table for a person, whole lines with tabs for a pipe."""
-        if self.style.json:
-            self.document([listed(row) for row in rows])
-        elif rows and self.is_table:
-            for line in table(rows, shutil.get_terminal_size().columns):
-                self.answer(line)
-            if total > len(rows):
-                self.info(f"showing {len(rows)} of {total:,}; --limit {total} for all")
-        else:
-            for row in rows:
-                self._tabbed(plain(row))
-            if not rows:
-                self.info("no domain matches")
+    def counted(self, items: Iterable[T], verb: str, total: int | None = None) -> Generator[T]:
+        """Pass items on; in a terminal, once they are many, show how far they are."""
+        with ExitStack() as stack:
+            advance: Callable[[int], object] | None = None
+            for number, item in enumerate(items, start=1):
+                if number == MANY:
+                    advance = stack.enter_context(self._counter(verb, total))
+                elif advance and number % _STEP == 0:
+                    advance(number)
+                yield item
+
+    @contextmanager
+    def _counter(self, verb: str, total: int | None) -> Iterator[Callable[[int], object]]:
+        """Show a line on stderr that counts, and goes away."""
+        is_shown = self._talks and self._err.isatty() and self._log is None
+        if self.style.json or not is_shown or self._console.is_dumb_terminal:
+            yield lambda _: None
+            return
+        of = f" of {total:,}" if total else ""
+        with self._console.status(f"{verb} {MANY:,}{of}") as status:
+            yield lambda number: status.update(f"{verb} {number:,}{of}")
 
     def _tabbed(self, cells: Iterable[object]) -> None:
         self.answer("\t".join(map(printable, cells)))
-
-    def record(self, row: Row, *, max_attempts: int) -> None:
-        """Show one domain in full."""
-        if self.style.json:
-            self.document(public(row))
-            return
-        width = max(40, shutil.get_terminal_size().columns) if self._out.isatty() else None
-        self.answer(printable(site(row["domain"])))
-        for name, value in record(row, max_attempts):
-            for line in wrapped(name, printable(value), width):
-                self.answer(line)
-
-    # Commands that change something: JSON when asked for, a line for a person, else nothing
-
-    def added(self, added: Added, invalid: int, *, dry_run: bool) -> None:
-        """Say what `add` did."""
-        record = {
-            "added": added.added,
-            "present": added.present,
-            "repeated": added.repeated,
-            "invalid": invalid,
-            "dry_run": dry_run,
-        }
-        parts = [f"{'would add' if dry_run else 'added'} {count(added.added, 'domain')}"]
-        if added.present:
-            parts.append(f"{added.present:,} there already")
-        if added.repeated:
-            parts.append(f"{added.repeated:,} more than once in the input")
-        if invalid:
-            parts.append(f"{invalid:,} invalid")
-        self._done(record, "; ".join(parts), dry_run=dry_run)
-        if added.added and not dry_run and not self.style.json:
-            self.info("next: domainsched process --limit 10")
-
-    def reset(self, number: int, skipped: int, *, dry_run: bool, by_name: bool) -> None:
-        """Say what `reset` did; that a domain was left alone needs a person if they named it."""
-        record = {"reset": number, "skipped": skipped, "dry_run": dry_run}
-        line = f"{'would reset' if dry_run else 'reset'} {count(number, 'domain')}"
-        if not number:
-            line = "no domain matches" if not skipped else "nothing was reset"
-        self._done(record, line, dry_run=dry_run)
-        if skipped:
-            left = f"{count(skipped, 'domain')} being processed now: left alone"
-            if by_name:
-                self.warning(left, "--force takes them too, and refuses their worker's result")
-            else:
-                self.info(f"{left} (--force takes them too)")
 
     def initialised(self, table: str, statements: Sequence[str], *, done: bool) -> None:
         """Say what `init` did, or show what it would do."""
@@ -330,14 +441,6 @@ class Report:
             self.info(f"table {table} has all it needs")
         elif done:
             self.info(f"table {table} is ready")
-
-    def _done(self, record: Mapping[str, object], line: str, *, dry_run: bool) -> None:
-        if self.style.json:
-            self.document(record)
-        elif self.is_table or dry_run:
-            self.answer(line)
-        else:
-            self.info(line)
 
     def ask(self, statement: str, question: str, *wanted: str) -> None:
         """Go on only if the answer is one of `wanted`.
@@ -363,49 +466,26 @@ class Report:
             self.document({"would_claim": [site(row["domain"]) for row in rows], "due": due})
         elif self.is_table:
             self.answer(f"would claim {len(rows):,} of {due:,} due, oldest first")
-            for row in rows:
-                self.answer(due_line(row, max_attempts))
+            for line in due_lines(rows, max_attempts, shutil.get_terminal_size().columns):
+                self.answer(line)
             self.answer("nothing was claimed or contacted")
         else:
             for row in rows:
                 self._tabbed(due_plain(row, max_attempts))
 
-    def glimpse(self, glance: Glance) -> None:
-        """Show the queue in one line, for a view that goes on."""
+    def preview_named(self, rows: Sequence[Row], now: datetime, max_attempts: int) -> None:
+        """Show what a run over named domains would do; `now` is the database's."""
         if self.style.json:
-            self.document({"type": "glance", **glance_record(glance)})
-            return
-        counts = "   ".join(f"{status} {glance.statuses.get(status, 0):,}" for status in Status)
-        self.answer(f"{stamp(datetime.now(UTC))}   {counts}   due {glance.upcoming.due:,}")
-
-    def checked(self, check: Check) -> None:
-        """Say that all is well."""
-        if self.style.json:
-            self.document({"ok": True, **asdict(check)})
-            return
-        version = printable(check.version)
-        self.answer(f"database    ok   PostgreSQL {version} at {printable(check.server)}")
-        self.answer(f"table       ok   {check.table}, {count(check.rows, 'row')}")
-        self.answer(f"columns     ok   {check.columns} of {check.columns}")
-        self.answer(f"rights      ok   {', '.join(check.rights).lower()}")
-
-    def page(self, columns: Row) -> None:
-        """Show what a visit would store of a page."""
-        if self.style.json:
-            self.document(dict(columns))
-            return
-        for name, value in columns.items():
-            if name != "domain_metadata" and value not in (None, [], ""):
-                text = value if isinstance(value, str) else json_text(value)
-                self.answer(f"{name:<18}{printable(text)}")
-
-    def records(self, rows: Sequence[Row], *, alone: bool, max_attempts: int) -> None:
-        """Show named domains in full; JSON is an object for one `alone`, else an array."""
-        if self.style.json and not alone:
-            self.document([public(row) for row in rows])
+            free = [site(row["domain"]) for row in rows if not is_leased(row, now)]
+            self.document({"would_claim": free, "due": None})
             return
         for row in rows:
-            self.record(row, max_attempts=max_attempts)
+            if self.is_table:
+                self.answer(named_line(row, now, max_attempts))
+            elif not is_leased(row, now):
+                self._tabbed(due_plain(row, max_attempts))
+        if self.is_table:
+            self.answer("nothing was claimed or contacted")
 
     def demo(self, findings: Sequence[Row]) -> None:
         """Show what came of the sample sites, and whether it is right."""
@@ -417,6 +497,22 @@ class Report:
         for line in demo_lines(findings, columns):
             self.answer(line)
         self.answer(f"\n{right} of {len(findings)} sites as they should be")
+
+
+def _live(console: Console, draw: Callable[[], Text] | None, *, transient: bool) -> Live:
+    """Make a place on the console that is drawn anew: by itself with `draw`, else when told to."""
+    from rich.live import Live
+
+    return Live(
+        get_renderable=draw,
+        console=console,
+        auto_refresh=draw is not None,
+        refresh_per_second=5,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        transient=transient,
+        vertical_overflow="crop",
+    )
 
 
 def _nowhere() -> TextIO:

@@ -50,6 +50,9 @@ ADDED_COLUMNS: Mapping[str, str] = {
 """What `init` adds to an existing table. None of it rewrites the table: `now()` is evaluated once,
 when the column is added (PostgreSQL documentation, ALTER TABLE, Notes)."""
 
+OPTIONAL_COLUMNS: Mapping[str, str] = {"batch_id": "text"}
+"""What `init` adds as well, and a table may do without, or have in a type of its own."""
+
 KEY_COLUMNS = ("id", "domain", "status")
 """What `init` cannot add: without these it is not a table of domains."""
 
@@ -149,9 +152,13 @@ class Table:
         columns = [f"{n} {d.split()[0]}" for n, d in ADDED_COLUMNS.items() if n not in self.columns]
         return (*columns, *(() if self.has_index else ("the index of the claim",)))
 
+    def is_aware(self, column: str) -> bool:
+        """Whether a column of times knows their zone; those in others are UTC."""
+        return not self.columns.get(column, "").endswith("without time zone")
+
     def now(self, column: str) -> sql.SQL:
         """Write "now" as `column` wants it: UTC where its type has no time zone."""
-        if self.columns.get(column, "").endswith("without time zone"):
+        if not self.is_aware(column):
             return sql.SQL("timezone('UTC', statement_timestamp())")
         return sql.SQL("statement_timestamp()")
 
@@ -348,7 +355,8 @@ def statements(table: Table | None, name: TableName, lease: timedelta) -> list[s
 def _transactional(table: Table | None, name: TableName, lease: timedelta) -> list[sql.Composed]:
     if table is None:
         return [_creation(name), _storage(name)]
-    added = [column for column in ADDED_COLUMNS if column not in table.columns]
+    wanted = {**ADDED_COLUMNS, **OPTIONAL_COLUMNS}
+    added = {name: kind for name, kind in wanted.items() if name not in table.columns}
     result = [_addition(table, added)] if added else []
     if "claim_token" in added:
         result.append(_adoption(table, lease))
@@ -441,13 +449,12 @@ def _storage(name: TableName) -> sql.Composed:
     return _STORAGE.format(table=name.identifier)
 
 
-def _addition(table: Table, columns: list[str]) -> sql.Composed:
+def _addition(table: Table, columns: Mapping[str, str]) -> sql.Composed:
     definitions = [
         sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(
-            sql.Identifier(column),
-            sql.SQL(ADDED_COLUMNS[column]),
+            sql.Identifier(column), sql.SQL(definition)
         )
-        for column in columns
+        for column, definition in columns.items()
     ]
     return sql.SQL("ALTER TABLE {} {}").format(table.identifier, sql.SQL(", ").join(definitions))
 

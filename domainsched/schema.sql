@@ -10,6 +10,7 @@ CREATE TABLE {table} (
     due_at             timestamptz NOT NULL DEFAULT now(),  -- pending: may be claimed from; processing: end of the lease
     claim_token        uuid,                                -- the fence: who does not have it cannot settle
     claimed_by         text,                                -- host:pid:run, for people
+    batch_id           text,                                -- label of the `add` that brought it
     last_error         text,
     last_error_kind    text,
     error_count        integer     NOT NULL DEFAULT 0,      -- times it ended in 'error'
@@ -40,4 +41,6 @@ CREATE TABLE {table} (
     UNIQUE (tenant_id, domain)
 );
 
-CREATE INDEX {index} ON {table} (due_at, id) WHERE status IN ('pending', 'processing')
+CREATE INDEX {index} ON {table} (due_at, id) WHERE status IN ('pending', 'processing');
+
+CREATE INDEX ON {table} (batch_id) WHERE batch_id IS NOT NULL

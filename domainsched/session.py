@@ -16,6 +16,8 @@ class Session:
     settings: Settings
     environ: Mapping[str, str]
     report: Report
+    run_id: str
+    """Of all that this invocation does: in its log lines, claims, and what it stores."""
 
     def announce(self, text: str) -> None:
         """Say which database is used; only people want to know."""

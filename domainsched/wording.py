@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
+from domainsched.columns import LISTED
 from domainsched.models import (
+    Change,
     Complete,
     Fail,
     Glance,
@@ -62,6 +63,11 @@ def span(duration: timedelta) -> str:
     if duration < _DAY:
         return f"{minutes // 60}h {minutes % 60}m"
     return f"{duration.days}d {minutes // 60 % 24}h"
+
+
+def setting(duration: timedelta) -> str:
+    """Write a duration that somebody chose: `30 s`, not `30.0 s`."""
+    return span(duration).replace(".0 s", " s")
 
 
 def stamp(moment: datetime | None) -> str:
@@ -185,6 +191,7 @@ def glance_record(glance: Glance) -> dict[str, object]:
         "completed_last_24h": glance.completed_lately,
         "kinds": dict(glance.kinds),
         "lapses": [asdict(lapse) for lapse in glance.lapses],
+        "last_settled": glance.last_settled,
     }
 
 
@@ -197,7 +204,7 @@ def glance_lines(glance: Glance, limit: int) -> Iterable[str]:
         Status.PENDING: f"{upcoming.due - upcoming.expired:,} due now{waiting}",
         Status.PROCESSING: f"{upcoming.expired:,} with a lease that has run out",
         Status.COMPLETED: f"{glance.completed_lately:,} in the last 24 hours",
-        Status.ERROR: _commonest(glance.kinds),
+        Status.ERROR: commonest(glance.kinds),
     }
     others = [status for status in glance.statuses if status not in remarks]
     size = max([11, *(min(width(printable(status)), 14) for status in others)])
@@ -207,9 +214,11 @@ def glance_lines(glance: Glance, limit: int) -> Iterable[str]:
     for status in [*Status, *others]:
         remark = remarks[Status(status)] if status in remarks else "never claimed"
         number = glance.statuses.get(status, 0)
-        yield f"  {_fit(printable(status), size)}{number:>{digits},}   {remark}".rstrip()
+        yield f"  {fitted(printable(status), size)}{number:>{digits},}   {remark}".rstrip()
     yield from _lapse_lines(glance)
     yield ""
+    if glance.last_settled:
+        yield f"last visit stored {ago(glance.last_settled)}"
     yield _advice(glance, limit)
 
 
@@ -219,13 +228,14 @@ def _lapse_lines(glance: Glance) -> Iterable[str]:
     yield ""
     yield "leases that ran out, and who held them"
     for lapse in glance.lapses:
-        worker = _fit(printable(lapse.worker or "not known"), 40)
+        worker = fitted(printable(lapse.worker or "not known"), 40)
         yield f"  {worker}  {lapse.rows:>9,}   {ago(lapse.since)}"
     if rest := glance.upcoming.expired - sum(lapse.rows for lapse in glance.lapses):
-        yield f"  {_fit('others', 40)}  {rest:>9,}"
+        yield f"  {fitted('others', 40)}  {rest:>9,}"
 
 
-def _commonest(kinds: Mapping[str, int], shown: int = 3) -> str:
+def commonest(kinds: Mapping[str, int], shown: int = 3) -> str:
+    """Count the commonest kinds of failure, and the rest together."""
     ranked = sorted(kinds.items(), key=lambda item: -item[1])
     parts = [f"{number:,} {printable(kind)}" for kind, number in ranked[:shown]]
     if rest := sum(number for _, number in ranked[shown:]):
@@ -262,7 +272,7 @@ def plain(row: Row) -> tuple[object, ...]:
         row["attempts"],
         stamp(row.get("updated_at")),
         row["last_error_kind"] or "",
-        _held(row) or row["last_error"] or row.get("title") or "",
+        held(row) or row["last_error"] or row.get("title") or "",
     )
 
 
@@ -271,12 +281,57 @@ def due_plain(row: Row, max_attempts: int) -> tuple[object, ...]:
     return (site(row["domain"]), next_attempt(row, max_attempts) or "", stamp(row["due_at"]))
 
 
-def due_line(row: Row, max_attempts: int) -> str:
-    """Write a row that a run would claim for people."""
+_PREVIEWED = 50
+"""Rows of a preview that a person sees."""
+
+
+def due_lines(rows: Sequence[Row], max_attempts: int, columns: int) -> Iterable[str]:
+    """Write the rows that a run would claim for people; the first of many."""
+    shown = rows[:_PREVIEWED]
+    names = [printable(site(row["domain"])) for row in shown]
+    size = min(max(map(width, names), default=0), max(16, columns - 44))
+    for name, row in zip(names, shown, strict=True):
+        waiting = f"waiting {ago(row['due_at']).removesuffix(' ago')}"
+        yield f"  {fitted(name, size)}  {_then(row, max_attempts)}  {waiting}"
+    if len(rows) > len(shown):
+        yield f"  and {len(rows) - len(shown):,} more"
+
+
+def _then(row: Row, max_attempts: int) -> str:
     attempt = next_attempt(row, max_attempts)
-    then = f"attempt {attempt} of {max_attempts}" if attempt else "ends as error: crashed"
-    waiting = f"waiting {ago(row['due_at']).removesuffix(' ago')}"
-    return f"  {printable(site(row['domain']))}  {then}  {waiting}"
+    return f"attempt {attempt} of {max_attempts}" if attempt else "ends as error: crashed"
+
+
+def named_line(row: Row, now: datetime, max_attempts: int) -> str:
+    """Write what a run would do with a row that was named."""
+    would = f"left alone: {held(row)}"
+    if not is_leased(row, now):
+        would = f"would be visited: {_then(row, max_attempts)}, now {row['status']}"
+    return printable(f"  {site(row['domain'])}  {would}")
+
+
+def is_leased(row: Row, now: datetime) -> bool:
+    """Whether a worker has the row at the moment."""
+    return bool(row["status"] == Status.PROCESSING and row["due_at"] > now)
+
+
+def change_plain(change: Change) -> tuple[object, ...]:
+    """Write a change for a pipe: when, which domain, from which status to which, and why."""
+    cells = (stamp(change.at), site(change.domain), change.former, change.status)
+    return (*cells, change.kind, change.detail)
+
+
+def change_record(change: Change) -> dict[str, object]:
+    """Write a change as JSON has it."""
+    return {
+        "type": "change",
+        "at": change.at,
+        "domain": site(change.domain),
+        "from": change.former or None,
+        "status": change.status,
+        "kind": change.kind or None,
+        "detail": change.detail or None,
+    }
 
 
 def next_attempt(row: Row, max_attempts: int) -> int | None:
@@ -291,8 +346,7 @@ def next_attempt(row: Row, max_attempts: int) -> int | None:
 
 def listed(row: Row) -> dict[str, object]:
     """Write a row of a list as JSON has it."""
-    kept = ("domain", "status", "attempts", "due_at", "updated_at", "last_error_kind", "last_error")
-    shown = {name: row.get(name) for name in (*kept, "title", "claimed_by")}
+    shown = {name: row.get(name) for name in LISTED}
     return shown | {"domain": site(row["domain"])}
 
 
@@ -301,19 +355,25 @@ def table(rows: Sequence[Row], columns: int) -> Iterable[str]:
     cells = [
         (
             printable(site(row["domain"])),
-            _fit(printable(row["status"]), 10),
+            fitted(printable(row["status"]), 10).rstrip(),
             f"{row['attempts']:>5}",
             ago(row.get("updated_at")),
-            printable(_held(row) or _because(row) or row.get("title") or ""),
+            printable(held(row) or because(row) or row.get("title") or ""),
         )
         for row in rows
     ]
-    heads = ("DOMAIN", "STATUS", "TRIES", "UPDATED", "REASON")
+    yield from grid(("DOMAIN", "STATUS", "TRIES", "UPDATED", "REASON"), cells, columns)
+
+
+def grid(heads: Sequence[str], cells: Sequence[Sequence[str]], columns: int) -> Iterable[str]:
+    """Lay out printable cells in so many columns; the first and the last give way, if need be."""
     sizes = [max(map(width, column)) for column in zip(heads, *cells, strict=True)]
-    sizes[0] = min(sizes[0], max(16, columns - sum(sizes[1:4]) - 24))
-    sizes[4] = max(10, columns - sum(sizes[:4]) - 8)
+    gaps = 2 * (len(sizes) - 1)
+    reserved = min(sizes[-1], 16)
+    sizes[0] = min(sizes[0], max(16, columns - sum(sizes[1:-1]) - gaps - reserved))
+    sizes[-1] = max(10, columns - sum(sizes[:-1]) - gaps)
     for line in (heads, *cells):
-        yield "  ".join(map(_fit, line, sizes)).rstrip()
+        yield "  ".join(map(fitted, line, sizes)).rstrip()
 
 
 def width(text: str) -> int:
@@ -327,7 +387,7 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
 
 
-def _fit(cell: str, size: int) -> str:
+def fitted(cell: str, size: int) -> str:
     """Fill up, or cut, to exactly `size` columns."""
     kept = cell
     if width(cell) > size:
@@ -336,82 +396,16 @@ def _fit(cell: str, size: int) -> str:
     return kept + " " * (size - width(kept))
 
 
-def _held(row: Row) -> str:
+def held(row: Row) -> str:
     """Say who holds a row, and until when. Whether that has passed, the database's clock knows."""
     if row["status"] != Status.PROCESSING:
         return ""
     return f"held by {row['claimed_by'] or 'somebody'} until {stamp(row['due_at'])}"
 
 
-def _because(row: Row) -> str:
+def because(row: Row) -> str:
+    """Say why the last attempt failed."""
     return ": ".join(filter(None, (row["last_error_kind"], row["last_error"])))
-
-
-def record(row: Row, max_attempts: int) -> Iterable[tuple[str, object]]:
-    """Write one domain in full: names and values, without those that are empty."""
-    visit = _object(_object(row.get("domain_metadata")).get("visit"))
-    networks = ("facebook", "twitter", "linkedin", "instagram", "youtube")
-    stack = _object(_object(row.get("tech_stack")).get("technologies"))
-    fields = (
-        ("status", row["status"]),
-        ("attempts", f"{row['attempts']} of {max_attempts}"),
-        ("due", stamp(row["due_at"]) if row["status"] == Status.PENDING else ""),
-        ("held by", _held(row).removeprefix("held by ")),
-        ("error", _because(row)),
-        ("fetched", _fetched(visit)),
-        ("url", visit.get("url")),
-        ("title", row.get("title")),
-        ("about", row.get("description")),
-        ("language", row.get("language")),
-        ("emails", _series(row.get("email_addresses"))),
-        ("phones", _series(row.get("phone_numbers"))),
-        ("social", _series([row.get(f"{name}_url") for name in networks])),
-        ("logo", row.get("logo_url")),
-        ("technology", _series([_versioned(name, stack[name]) for name in _headed(row, stack)])),
-        ("tenant", row.get("tenant_id")),
-    )
-    return [(name, value) for name, value in fields if value]
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    """Take a JSON object; other programs have stored other things in these columns."""
-    return value if isinstance(value, dict) else {}
-
-
-def _series(value: object) -> str:
-    return ", ".join(str(item) for item in value if item) if isinstance(value, list) else ""
-
-
-def _fetched(visit: Mapping[str, Any]) -> str:
-    parts = (
-        visit.get("fetched_at"),
-        f"{elapsed} ms" if (elapsed := visit.get("elapsed_ms")) is not None else "",
-        f"{size / 1000:.0f} kB" if isinstance(size := visit.get("bytes"), int) else "",
-    )
-    return ", ".join(str(part) for part in parts if part)
-
-
-def _headed(row: Row, stack: Mapping[str, Any]) -> list[str]:
-    """Order technologies as people read them: what the site is made with, then the rest."""
-    made_with = _object(row.get("tech_stack")).get("cms")
-    first = made_with if isinstance(made_with, list) else []
-    return sorted(stack, key=lambda name: (name not in first, name.lower()))
-
-
-def _versioned(name: str, entry: object) -> str:
-    version = _object(entry).get("version")
-    return f"{name} {version}" if version else name
-
-
-def wrapped(name: str, value: str, columns: int | None) -> list[str]:
-    """Set a name and its printable value on lines of so many columns, or on one when None."""
-    head = f"  {name:<12}"
-    if columns is None:
-        return [f"{head}{value}"]
-    # textwrap counts characters: a filler after each wide one makes it count columns
-    filled = "".join(c + "\0" * (_columns(c) - 1) for c in value)
-    lines = textwrap.wrap(filled, columns, initial_indent=head, subsequent_indent=" " * 14)
-    return [line.replace("\0", "") for line in lines] or [head]
 
 
 def demo_lines(findings: Sequence[Row], columns: int | None) -> Iterable[str]:
@@ -420,6 +414,6 @@ def demo_lines(findings: Sequence[Row], columns: int | None) -> Iterable[str]:
         found = f"error: {finding['kind']}" if finding["kind"] else finding["title"]
         mark = "ok" if finding["ok"] else "no"
         line = printable(f"{mark:<4}{finding['domain']:<22}{finding['shows']:<31}{found}")
-        yield line if columns is None else _fit(line, columns).rstrip()
+        yield line if columns is None else fitted(line, columns).rstrip()
         for difference in finding["differences"]:
             yield f"{'':<4}{printable(difference)}"

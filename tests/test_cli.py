@@ -24,8 +24,11 @@ from conftest import Database
 from programs import DOMAINSCHED, PATIENCE, Ended, Surroundings
 
 from domainsched import __version__
+from domainsched.columns import PURPOSES
 from domainsched.config import Settings
+from domainsched.models import Kind
 from domainsched.schema import TableName, statements
+from domainsched.wording import width
 
 COMMANDS = ("add", "process", "inspect", "reset", "watch", "init", "demo")
 NOT_OPTIONS = {
@@ -33,6 +36,7 @@ NOT_OPTIONS = {
     "--database-url-file",
     "--table",
     "--default-tenant",
+    "--log-level",
     "--user-agent",
     "--connect-to",
     "--scraper-api-key",
@@ -46,7 +50,9 @@ NOT_OPTIONS = {
     "--scraper-timeout",
 }
 """Settings that have only a variable: secrets, and what nobody changes from run to run."""
-HEAVY = frozenset({"psycopg", "httpx", "httpcore", "rich", "selectolax", "tldextract"})
+HEAVY = frozenset(
+    {"psycopg", "httpx", "httpcore", "rich", "selectolax", "tldextract", "prometheus_client"}
+)
 PASSWORD = "hunter2-never-shown"
 
 MASKS = (
@@ -177,6 +183,11 @@ VALUES
     now() - interval '3 hours', now() - interval '3 hours'),
 ('d.test', 'error', 3, now() - interval '1 day', NULL, 'dns', 'no such host', NULL,
     now() - interval '4 hours', NULL);
+UPDATE domains SET batch_id = 'leads' WHERE domain <> 'a.test';
+UPDATE domains SET last_scan = last_successful_scan, claim_token = gen_random_uuid(),
+    tech_stack = '{"technologies": {"WordPress":
+        {"version": "6.8", "categories": ["CMS"], "confidence": 100}}}'
+WHERE domain = 'c.test';
 """
 
 
@@ -233,7 +244,10 @@ def variables_of(command: str) -> dict[str, str]:
         "process": tuple(flags.keys() - NOT_OPTIONS - {"--interval"}),
         "inspect": ("--tenant",),
         "reset": ("--tenant",),
-        "watch": ("--interval", "--limit", "--concurrency", "--allow-network", "--tenant"),
+        "watch": (
+            *("--interval", "--limit", "--concurrency", "--allow-network", "--tenant"),
+            *("--metrics-file", "--log-format"),
+        ),
         "init": ("--lease",),
     }
     of_all = {"--no-color": "NO_COLOR", "--env-file": "DOMAINSCHED_ENV_FILE"} if command else {}
@@ -354,13 +368,33 @@ MISTAKES = {
     "add": "error: no domain was named\nhint: domainsched add example.com, or --file PATH\n",
     "reset": (
         "error: no domain was named\n"
-        "hint: name one, or give --status, --kind, --expired, --older-than or --all\n"
+        "hint: name one, or give --status, --kind, --like, --batch, --expired, --older-than"
+        " or --all\n"
     ),
     "reset --all a.test": ("error: --all stands alone\n  it was given together with a condition\n"),
     "reset --older-than soon": (
         "error: --older-than: unusable value 'soon'\n"
         "  not a duration such as 30s, 8m, 1h30m or 2d\n"
     ),
+    "reset --kind odd": (f"error: no such kind: odd\n  there are {', '.join(Kind)}\n"),
+    "inspect --since soon": (
+        "error: --since: unusable value 'soon'\n  not a duration such as 30s, 8m, 1h30m or 2d\n"
+    ),
+    "inspect --sort size": (
+        "error: --sort: unusable value 'size'\n"
+        "  there are domain, updated, due, attempts, created\n"
+    ),
+    "inspect --json --csv": "error: --json and --csv exclude each other\n",
+    "add a.test --format xml": (
+        "error: no such format: xml\n  there are table, plain, json, jsonl, csv\n"
+    ),
+    "inspect --check --status error": (
+        "error: --check stands alone\n  it was given together with another argument or option\n"
+    ),
+    "inspect a.test --kind dns": (
+        "error: a DOMAIN stands alone\n  it was given together with another argument or option\n"
+    ),
+    "add a.test --batch=": "error: --batch: unusable value ''\n  it is empty\n",
     "inspect --html page.html": (
         "error: --html needs --url\n  links on the page are relative to it\n"
     ),
@@ -602,7 +636,28 @@ def test_invalid_lines_are_listed_with_their_numbers_and_nothing_is_added(
     taken = queue.run("add", "--file", "new.txt", "--skip-invalid", "--json")
     assert (taken.code, taken.records) == (
         0,
-        [{"added": 1, "present": 0, "repeated": 0, "invalid": 2, "dry_run": False}],
+        [
+            {
+                "added": 1,
+                "present": 0,
+                "requeued": 0,
+                "repeated": 0,
+                "invalid": 2,
+                "rejected": [
+                    {
+                        "source": "new.txt:4",
+                        "text": "http//acme.com",
+                        "reason": "a slash where the host should be",
+                    },
+                    {
+                        "source": "new.txt:5",
+                        "text": "m\u00fcnchen..example",
+                        "reason": "an empty label between two dots",
+                    },
+                ],
+                "dry_run": False,
+            }
+        ],
     )
     assert taken.err.splitlines() == [
         'warning: new.txt:4: "http//acme.com"  a slash where the host should be',
@@ -647,6 +702,139 @@ def test_stdin_is_read_only_when_asked_for(queue: Surroundings) -> None:
     assert (read.records[0]["added"], read.records[0]["present"]) == (2, 1)
 
 
+def test_a_long_input_is_counted_in_a_terminal_and_nowhere_else(queue: Surroundings) -> None:
+    for name, number in (("short", 4999), ("long", 5001)):
+        lines = "".join(f"{name}{each}.test\n" for each in range(number))
+        (queue.directory / name).write_text(lines)
+    dry = ("add", "--dry-run", "--file")
+    shown = in_terminal(queue, *dry, "long", term="xterm-256color")
+    assert (shown.code, shown.out) == (0, "would add 5,001 domains\n")
+    assert "checking 5,000" in shown.err
+    assert "adding 5,000 of 5,001" in shown.err
+    for ended in (
+        in_terminal(queue, *dry, "short", term="xterm-256color"),
+        in_terminal(queue, *dry, "long"),
+        in_terminal(queue, *dry, "long", "-q", term="xterm-256color"),
+        queue.run(*dry, "long"),
+    ):
+        assert (ended.code, ended.err) == (0, "")
+
+
+def test_an_error_in_a_long_input_leaves_no_counter_behind(queue: Surroundings) -> None:
+    lines = "".join(f"d{each}.test\n" for each in range(6000))
+    (queue.directory / "names").write_text(f"{lines}bad\n")
+    shown = in_terminal(queue, "add", "--file", "names", term="xterm-256color")
+    assert shown.code == 2
+    assert "\x1b[?25h" in shown.err, "the cursor stays hidden"
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", shown.err)
+    assert plain.endswith(
+        "error: 1 of 6,001 is not a domain name; nothing was added\n"
+        '  names:6001: "bad"  no dot\n'
+        "hint: correct it, or pass --skip-invalid to add the other 6,000\n"
+    )
+
+
+MEMORY = """
+import os, subprocess, sys
+program = subprocess.Popen([*sys.argv[1:]], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(program.pid, 0)
+program.returncode = os.waitstatus_to_exitcode(status)
+print(program.returncode, usage.ru_maxrss)
+"""
+
+
+def test_ten_times_the_lines_need_no_more_memory(queue: Surroundings) -> None:
+    peaks = []
+    for number in (6_000, 60_000):
+        lines = "".join(f"a-rather-long-name-{number}-{each}.test\n" for each in range(number))
+        (queue.directory / "names").write_text(lines)
+        ended = queue.run("add", "--file", "names", wrapper=(sys.executable, "-c", MEMORY))
+        code, peak = map(int, ended.out.split())
+        assert (code, ended.err) == (0, "")
+        peaks.append(peak)
+    assert peaks[1] < peaks[0] * 1.15
+
+
+def test_a_sheet_of_leads_is_added_as_a_batch(queue: Surroundings) -> None:
+    (queue.directory / "leads.csv").write_text(
+        "Name,Website,Mail\nAcme,https://www.acme.test/,x\nNone,,y\nOld,a.test,z\n"
+    )
+    (queue.directory / "more.jsonl").write_text('{"domain": "more.test"}\n{"url": 5}\n')
+    files = ("--file", "leads.csv", "--file", "more.jsonl", "--batch", "fair")
+    refused = queue.run("add", *files)
+    assert refused == Ended(
+        2,
+        "",
+        "error: 1 of 4 is not a domain name; nothing was added\n"
+        '  more.jsonl:2: "…"  its url is not a text\n'
+        "hint: correct it, or pass --skip-invalid to add the other 3\n",
+    )
+    taken = in_terminal(queue, "add", *files, "--skip-invalid")
+    assert taken.out == "added 2 domains; 1 there already; 1 invalid\n"
+    progress = queue.run("inspect", "--batch", "fair", "--json").records
+    assert [(each["state"], each["total"]) for each in progress] == [("pending", 2)]
+
+
+def test_a_batch_that_is_not_there_is_a_failure(queue: Surroundings) -> None:
+    assert queue.run("inspect", "--batch", "none") == Ended(
+        1,
+        "",
+        "error: no domain in the table is of batch none\n"
+        "hint: domainsched add --batch none --file PATH\n",
+    )
+
+
+def test_a_table_without_batches_says_what_to_do(queue: Surroundings, table: Database) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP batch_id")
+    told = Ended(
+        3,
+        "",
+        "error: table public.domains has no column for --batch\n"
+        "  batch_id text\n"
+        "hint: domainsched init, or: ALTER TABLE public.domains ADD COLUMN batch_id text;\n",
+    )
+    assert queue.run("add", "new.test", "--batch", "x") == told
+    assert queue.run("inspect", "--batch", "x") == told
+    assert queue.run("reset", "--batch", "x", "--yes") == told
+    assert queue.run("init", "--yes") == Ended(0, "", "")
+    assert queue.run("add", "new.test", "--batch", "x") == Ended(0, "", "")
+
+
+def test_the_schema_of_a_table_that_lacks_something_is_shown(
+    queue: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP title, DROP claim_token, ADD mine money")
+    ended = queue.run("inspect", "--schema")
+    assert (ended.code, ended.err) == (
+        0,
+        "warning: it lacks claim_token uuid, title text\nhint: domainsched init\n",
+    )
+    assert ended.out.splitlines()[-1] == "mine\tmoney\tnot used"
+    with table.connect() as connection:
+        connection.execute("DROP TABLE domains")
+    assert queue.run("inspect", "--schema").code == 3
+
+
+def test_the_scheduled_refresh_is_silent_and_takes_the_oldest(
+    queue: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute(
+            "INSERT INTO domains (domain, status, last_scan)"
+            " SELECT n || '.old', 'completed', now() - make_interval(days => 30 + n)"
+            " FROM generate_series(1, 5) n"
+        )
+    refresh = ("reset", "--status", "completed", "--older-than", "30d", "--limit", "2", "--yes")
+    assert queue.run(*refresh) == Ended(0, "", "")
+    with table.connect() as connection:
+        pending = connection.execute(
+            "SELECT domain FROM domains WHERE status = 'pending' AND domain LIKE '%.old'"
+        ).fetchall()
+    assert sorted(pending) == [("4.old",), ("5.old",)]
+
+
 # --- the same answer for a terminal, a pipe and a program ----------------------------------------
 
 GLANCE = """\
@@ -656,6 +844,7 @@ domains              4
   completed          1   1 in the last 24 hours
   error              1   1 dns
 
+last visit stored SPAN ago
 next run claims 1 of 1
 """
 LIST = """\
@@ -665,11 +854,68 @@ b.test  processing      1  SPAN ago  held by web1:4711:7f3a until TIME
 c.test  completed       1  SPAN ago  See Site
 d.test  error           3  SPAN ago  dns: no such host
 """
+ONE = """\
+DOMAIN  STATUS  TRIES  UPDATED    REASON
+d.test  error       3  SPAN ago  dns: no such host
+"""
+SHEET = (
+    "domain,status,attempts,due_at,updated_at,last_error_kind,last_error,title,claimed_by,"
+    "language,email_addresses,phone_numbers,batch_id\n"
+    "d.test,error,3,TIME,TIME,dns,no such host,,,,,,leads\n"
+)
+LINE = (
+    '{"domain": "d.test", "status": "error", "attempts": 3, "due_at": "TIME",'
+    ' "updated_at": "TIME", "last_error_kind": "dns", "last_error": "no such host",'
+    ' "title": null, "claimed_by": null, "language": null, "email_addresses": null,'
+    ' "phone_numbers": null, "batch_id": "leads"}\n'
+)
+BATCH = """\
+batch leads
+  state       processing
+  total                3
+  done                 1
+  failed               1   1 dns
+  share             66 %
+"""
+SITE = """\
+c.test
+  status      completed
+  attempts    1 of 3
+  title       See Site
+  technology  WordPress 6.8
+  batch       leads
+  tenant      550e8400-e29b-41d4-a716-446655440000
+"""
+SCHEMA = "".join(
+    f"{line}\n" for line in ("column,type,used_for", *(
+        f'{name},{kind},"{PURPOSES[name]}"' if "," in PURPOSES[name]
+        else f"{name},{kind},{PURPOSES[name]}"
+        for name, kind in {
+            "id": "bigint", "tenant_id": "uuid", "domain": "text", "status": "text",
+            "attempts": "integer", "due_at": "timestamp with time zone", "claim_token": "uuid",
+            "claimed_by": "text", "batch_id": "text", "last_error": "text",
+            "last_error_kind": "text", "error_count": "integer", "title": "text",
+            "description": "text", "language": "text", "favicon_url": "text", "logo_url": "text",
+            "email_addresses": "text[]", "phone_numbers": "text[]", "facebook_url": "text",
+            "twitter_url": "text", "linkedin_url": "text", "instagram_url": "text",
+            "youtube_url": "text", "is_wordpress": "boolean", "wordpress_version": "text",
+            "has_elementor": "boolean", "tech_stack": "jsonb", "domain_metadata": "jsonb",
+            "last_scan": "timestamp with time zone",
+            "last_successful_scan": "timestamp with time zone",
+            "created_at": "timestamp with time zone", "updated_at": "timestamp with time zone",
+        }.items()
+    ))
+)  # fmt: skip
+ADDED = "added,present,requeued,repeated,invalid,rejected,dry_run\n0,1,0,0,0,,false\n"
+ADDED_PLAIN = (
+    "added\t0\npresent\t1\nrequeued\t0\nrepeated\t0\ninvalid\t0\nrejected\t\ndry_run\tfalse\n"
+)
 RECORD = """\
 d.test
   status      error
   attempts    3 of 3
   error       dns: no such host
+  batch       leads
   tenant      550e8400-e29b-41d4-a716-446655440000
 """
 CHECK = """\
@@ -695,7 +941,8 @@ class Answers:
 ANSWERS = {
     "inspect": Answers(
         GLANCE,
-        "completed\t1\nerror\t1\npending\t1\nprocessing\t1\ndue\t1\nexpired\t0\n",
+        "completed\t1\nerror\t1\npending\t1\nprocessing\t1\ndue\t1\nexpired\t0\n"
+        "waiting_since\tTIME\nlast_settled\tTIME\n",
     ),
     "inspect --limit 4": Answers(
         LIST,
@@ -705,21 +952,72 @@ ANSWERS = {
         "d.test\terror\t3\tTIME\tdns\tno such host\n",
     ),
     "inspect --status completed --status error --limit 1": Answers(
-        "DOMAIN  STATUS      TRIES  UPDATED    REASON\n"
-        "c.test  completed       1  SPAN ago  See Site\n",
+        "DOMAIN  STATUS     TRIES  UPDATED    REASON\n"
+        "c.test  completed      1  SPAN ago  See Site\n",
         "c.test\tcompleted\t1\tTIME\t\tSee Site\n",
         "showing 1 of 2; --limit 2 for all\n",
     ),
+    "inspect --like *.test --sort -domain --limit 1": Answers(
+        "DOMAIN  STATUS  TRIES  UPDATED    REASON\n"
+        "d.test  error       3  SPAN ago  dns: no such host\n",
+        "d.test\terror\t3\tTIME\tdns\tno such host\n",
+        "showing 1 of 4; --limit 4 for all\n",
+    ),
+    "inspect --technology wordpress --since 1d": Answers(
+        "DOMAIN  STATUS     TRIES  UPDATED    REASON\n"
+        "c.test  completed      1  SPAN ago  See Site\n",
+        "c.test\tcompleted\t1\tTIME\t\tSee Site\n",
+    ),
+    "inspect --kind dns --csv": Answers(SHEET, SHEET),
+    "inspect --status error --jsonl": Answers(LINE, LINE),
+    "inspect --status error --format table": Answers(ONE, ONE),
+    "inspect --batch leads": Answers(
+        BATCH,
+        "state\tprocessing\ntotal\t3\ndone\t1\nfailed\t1\nshare\t0.6667\n",
+    ),
+    "inspect --batch leads --status error": Answers(
+        ONE, "d.test\terror\t3\tTIME\tdns\tno such host\n"
+    ),
+    "inspect c.test -v": Answers(
+        SITE,
+        "domain\tc.test\nstatus\tcompleted\nattempts\t1 of 3\ntitle\tSee Site\n"
+        "technology\tWordPress 6.8\nbatch\tleads\n"
+        "tenant\t550e8400-e29b-41d4-a716-446655440000\n",
+        warning="WordPress 6.8: CMS, 100 % sure\n",
+    ),
+    "inspect --schema --csv": Answers(SCHEMA, SCHEMA),
     "inspect --expired": Answers("", "", "no domain matches\n"),
     "inspect --status failed": Answers("", "", "no domain matches\n"),
-    "inspect --check": Answers(CHECK, CHECK),
-    "inspect d.test": Answers(RECORD, RECORD),
+    "inspect --check": Answers(
+        CHECK,
+        "database\tok\tPostgreSQL VERSION\ntable\tok\tpublic.domains, 4 rows\n"
+        "columns\tok\t26 of 26\nrights\tok\tselect, insert, update\n",
+    ),
+    "inspect d.test": Answers(
+        RECORD,
+        "domain\td.test\nstatus\terror\nattempts\t3 of 3\nerror\tdns: no such host\n"
+        "batch\tleads\ntenant\t550e8400-e29b-41d4-a716-446655440000\n",
+    ),
     "add new.test www.a.test new.test": Answers(
         "added 1 domain; 1 there already; 1 more than once in the input\n",
         "",
         "next: domainsched process --limit 10\n",
     ),
     "add new.test --dry-run": Answers("would add 1 domain\n", "would add 1 domain\n"),
+    "add new.test a.test b.test --requeue --batch late": Answers(
+        "added 1 domain; 2 there already, 1 of them due again\n",
+        "",
+        "next: domainsched process --limit 10\n",
+    ),
+    "add a.test --csv": Answers(*[ADDED] * 2),
+    "add a.test --format plain": Answers(*[ADDED_PLAIN] * 2),
+    "reset --status error --status completed --limit 1 --yes": Answers("reset 1 domain\n", ""),
+    "reset --batch leads --like ?.test --dry-run": Answers(
+        "would reset 2 domains\n",
+        "would reset 2 domains\n",
+        "1 domain being processed now: left alone (--force takes them too)\n",
+    ),
+    "reset d.test --csv": Answers(*["reset,skipped,dry_run\n1,0,false\n"] * 2),
     "reset d.test": Answers("reset 1 domain\n", ""),
     "reset b.test": Answers(
         "nothing was reset\n",
@@ -771,7 +1069,8 @@ def test_an_empty_queue_says_what_to_do_next(queue: Surroundings, table: Databas
         connection.execute("TRUNCATE domains")
     shown = in_terminal(queue, "inspect")
     assert shown.out.splitlines()[-1] == "next: domainsched add example.com"
-    assert queue.run("inspect") == Ended(0, "due\t0\nexpired\t0\n", "")
+    nothing = "due\t0\nexpired\t0\nwaiting_since\t\nlast_settled\t\n"
+    assert queue.run("inspect") == Ended(0, nothing, "")
     assert queue.run("process") == Ended(0, "", "")
     assert in_terminal(queue, "process") == Ended(0, "", "nothing is due\n")
 
@@ -898,6 +1197,7 @@ HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u206
 def hostile(queue: Surroundings, table: Database) -> Surroundings:
     with table.connect() as connection:
         connection.execute("ALTER TABLE domains DROP CONSTRAINT domains_status_check")
+        connection.execute('ALTER TABLE domains ADD "a\x1b]0;owned\x07\u202eb" text')
         connection.execute(
             "UPDATE domains SET title = %(text)s, description = %(text)s, last_error = %(text)s,"
             " last_error_kind = %(text)s, claimed_by = %(text)s, email_addresses = %(list)s,"
@@ -919,13 +1219,20 @@ def hostile(queue: Surroundings, table: Database) -> Surroundings:
         "inspect --limit 9",
         "inspect a.test b.test c.test d.test e.test",
         "inspect a.test b.test c.test d.test e.test --json",
+        "inspect a.test b.test c.test d.test e.test --csv",
+        "inspect a.test -v",
+        "inspect --limit 9 --jsonl",
+        "inspect --limit 9 --csv",
+        "inspect --limit 9 --format plain",
+        "inspect --schema",
+        "inspect --batch leads --json",
         "process --dry-run",
         "process -v",
     ],
 )
 def test_what_is_stored_cannot_drive_a_terminal(hostile: Surroundings, arguments: str) -> None:
     shown = in_terminal(hostile, *arguments.split())
-    assert HARMFUL.search(shown.out + shown.err) is None
+    assert HARMFUL.search((shown.out + shown.err).replace("\t", " ")) is None
     assert "Traceback" not in shown.err
     assert "owned" in shown.out + shown.err
 
@@ -939,6 +1246,24 @@ def test_what_is_stored_cannot_break_a_line(hostile: Surroundings) -> None:
     assert {line.count("\t") for line in glance.splitlines()} == {1}
     stored = hostile.run("inspect", "a.test", "--json").records[0]
     assert stored["title"] == HOSTILE
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize(
+    "arguments",
+    ["inspect", "inspect c.test", "inspect --schema", "inspect --batch leads", "inspect --limit 9"],
+)
+def test_what_is_shown_fits_the_terminal(
+    queue: Surroundings, table: Database, arguments: str, columns: int
+) -> None:
+    with table.connect() as connection:
+        connection.execute(
+            "UPDATE domains SET description = repeat('word 例え ', 60),"
+            " title = repeat('x', 200) WHERE domain = 'c.test'"
+        )
+    shown = in_terminal(queue, *arguments.split(), columns=columns)
+    assert shown.code == 0
+    assert all(width(line) <= columns for line in shown.out.splitlines())
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
@@ -1025,7 +1350,7 @@ def test_a_page_is_inspected_without_a_database(bare: Surroundings) -> None:
     arguments = ("inspect", "--html", "page.html", "--url", "https://a.test/")
     ended = bare.run(*arguments)
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith("title             Hello")
+    assert ended.out.startswith("title\tHello")
     assert "\x1b" not in ended.out
     (columns,) = bare.run(*arguments, "--json").records
     assert columns["favicon_url"] == "https://a.test/favicon.ico"

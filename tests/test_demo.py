@@ -19,6 +19,7 @@ from programs import Surroundings
 from domainsched import demo
 from domainsched.demo.server import Answer, serving
 from domainsched.demo.sites import SITES
+from domainsched.formats import Format
 from domainsched.report import Report, Style
 
 
@@ -121,7 +122,7 @@ def test_a_difference_is_told_and_is_a_failure(
     monkeypatch.setattr(demo, "SITES", (plain, failing, by_name["parked.test"]))
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     out, err = io.StringIO(), io.StringIO()
-    code = asyncio.run(demo.demonstrate(os.environ, Report(Style(json=True), out, err)))
+    code = asyncio.run(demo.demonstrate(os.environ, Report(Style(Format.JSON), out, err)))
     assert (code, err.getvalue()) == (1, "")
     record = json.loads(out.getvalue())
     assert (record["right"], record["total"]) == (1, 3)

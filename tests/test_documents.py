@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,27 @@ def test_the_readme_knows_every_kind_of_failure_and_whether_it_is_tried_again() 
     assert {kind.value: "yes" if kind.is_transient else "no" for kind in Kind} == KINDS
 
 
+def options_of(command: str) -> set[str]:
+    """The long options of a command, as its help lists them."""
+    shown = subprocess.run(
+        [sys.executable, "-m", "domainsched", *command.split(), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", shown.stdout, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    "command", ["", "add", "process", "inspect", "reset", "watch", "init", "demo"]
+)
+def test_each_option_is_in_the_readme(command: str) -> None:
+    options = options_of(command) - {"--help"}
+    assert options
+    assert sorted(option for option in options if option not in NAMED) == []
+
+
+NAMED = set(re.findall(r"(?<![\w-])--[a-z-]+", README))
 SHOWN_BY = re.findall(r"`(test_\w+\.py)::(\w+)`", README)
 
 

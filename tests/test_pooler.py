@@ -18,12 +18,14 @@ from legacy import TENANT
 from pgbouncer import PGBOUNCER, running_pgbouncer
 from pooler import Pooler, pooling
 
+from domainsched.adding import Order
 from domainsched.database import Database
 from domainsched.dburl import DatabaseUrl
 from domainsched.models import Complete
 from domainsched.queue import Queue
 from domainsched.schema import TableName, init, usable_table
-from domainsched.store import Selection, Store
+from domainsched.selection import Selection
+from domainsched.store import Store
 
 pytestmark = pytest.mark.direct("it has poolers of its own")
 
@@ -58,7 +60,7 @@ async def everything(keywords: dict[str, str], names: list[str]) -> None:
         await init(client, TableName("domains"), LEASE)
         table = await usable_table(client, TableName("domains"))
         store, queue = Store(client, table), Queue(client, table)
-        assert (await store.add(names, tenant=UUID(TENANT))).added == len(names)
+        assert (await store.add(names, Order(UUID(TENANT)))).added == len(names)
         for _ in range(10):  # often enough for psycopg to prepare, were it allowed to
             claimed = await queue.claim(
                 2, token=uuid4(), worker="host:1:run", lease=LEASE, max_attempts=3

@@ -38,7 +38,8 @@ from domainsched.errors import DatabaseError
 from domainsched.models import Claim, Complete, Fail, Failed, Kind, Release, Retry, Transition
 from domainsched.queue import CRASHED, MOST_REFUSED, Claimed, Queue
 from domainsched.schema import Table
-from domainsched.store import Selection, Store
+from domainsched.selection import Selection
+from domainsched.store import Store
 
 TIMEOUT = Failed(Kind.TIMEOUT, "no page within 30 s")
 GONE = Failed(Kind.HTTP_4XX, "410 gone")

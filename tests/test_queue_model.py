@@ -32,6 +32,7 @@ from hypothesis.stateful import (
 from legacy import TENANT
 from tables import LEASE, Bench, Maker, benched, made_once, stranger, take, url
 
+from domainsched.adding import Order
 from domainsched.database import Cursor, Database
 from domainsched.models import (
     Claim,
@@ -45,7 +46,8 @@ from domainsched.models import (
     Transition,
 )
 from domainsched.queue import Claimed, Queue
-from domainsched.store import Selection, Store
+from domainsched.selection import Selection
+from domainsched.store import Store
 
 T = TypeVar("T")
 
@@ -334,7 +336,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(names=names)
     def add(self, names: tuple[str, ...]) -> None:
-        added = self.run(self.room.store.add(names, tenant=UUID(TENANT)))
+        added = self.run(self.room.store.add(names, Order(UUID(TENANT))))
         assert added.added == self.model.add(names)
 
     @rule(name=st.sampled_from(NAMES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
 import json
@@ -20,9 +21,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domainsched import answers
 from domainsched.errors import DatabaseError, DomainschedError, UsageError
+from domainsched.formats import Answer, Format, csv_line
+from domainsched.intake import Intake
 from domainsched.models import (
     Added,
+    BatchProgress,
     Check,
     Claim,
     Complete,
@@ -38,6 +43,8 @@ from domainsched.models import (
     Transition,
     Upcoming,
 )
+from domainsched.names import RejectedLine
+from domainsched.record import evidence, record, wrapped
 from domainsched.report import Report, Style
 from domainsched.wording import (
     Row,
@@ -47,12 +54,10 @@ from domainsched.wording import (
     json_text,
     next_attempt,
     printable,
-    record,
     span,
     stamp,
     table,
     width,
-    wrapped,
 )
 
 NOW = datetime(2026, 11, 22, 0, 39, 58, tzinfo=UTC)
@@ -62,6 +67,16 @@ HARMFUL = re.compile(
 HOSTILE = (
     "\x1b]0;owned\x07\x1b[2J[red]x[/] :smile: \u009b31m \u202egnp.exe\ta\r\nb\u2028c\ud800\x7f"
 )
+
+
+def nothing() -> Intake:
+    """What `add` has read, when that does not matter."""
+    intake = Intake.of([])
+    intake.close()
+    return intake
+
+
+texts = st.text(st.characters() | st.sampled_from(HOSTILE))
 
 
 class Screen(io.StringIO):
@@ -93,7 +108,7 @@ def heard(
     *, person: bool = False, as_json: bool = False, verbosity: int = 0, color: bool = False
 ) -> Heard:
     out, err = (Screen(), Screen()) if person else (io.StringIO(), io.StringIO())
-    style = Style(json=as_json, verbosity=verbosity, color=color)
+    style = Style(Format.JSON if as_json else None, verbosity=verbosity, color=color)
     return Heard(Report(style, out, err), out, err)
 
 
@@ -290,19 +305,19 @@ def test_info_is_for_terminals_and_the_journal(
         Report(Style(verbosity=-1), io.StringIO(), stream).info("unheard")
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino + 1}")
         report.info("unheard")
-    assert log.read_text() == "heard\n"
+    assert log.read_text() == "<6>heard\n"
 
 
 def test_a_table_is_for_a_person_even_when_stderr_is_logged() -> None:
     out, err = Screen(), io.StringIO()
     report = Report(Style(), out, err)
-    report.added(Added(1), 0, dry_run=False)
+    report.show(answers.added(Added(1), nothing(), dry_run=False))
     assert (out.getvalue(), err.getvalue()) == ("added 1 domain\n", "")
 
 
 def test_what_was_done_is_told_on_stderr_when_stdout_is_elsewhere() -> None:
     out, err = io.StringIO(), Screen()
-    Report(Style(), out, err).reset(2, 0, dry_run=False, by_name=False)
+    Report(Style(), out, err).show(answers.reset(2, 0, dry_run=False))
     assert (out.getvalue(), err.getvalue()) == ("", "reset 2 domains\n")
 
 
@@ -375,10 +390,10 @@ def test_a_stored_password_is_never_shown(stored: str, shown: str) -> None:
     stored_row = row(domain=stored)
     for listener in (heard(person=True), heard(verbosity=1), heard(as_json=True, verbosity=1)):
         report = listener.report
-        report.rows([stored_row], 1)
+        report.show(answers.rows([stored_row], 1))
         report.preview([stored_row], 1, 3)
-        report.records([stored_row], alone=True, max_attempts=3)
-        report.records([stored_row, stored_row], alone=False, max_attempts=3)
+        report.show(answers.records([stored_row], alone=True, max_attempts=3))
+        report.show(answers.records([stored_row, stored_row], alone=False, max_attempts=3))
         report.begun(settled(Fail(failure), domain=stored).claim)
         for kept in (True, False):
             with report.running(1):
@@ -393,7 +408,7 @@ def test_what_cannot_be_written_is_remembered_and_the_work_goes_on() -> None:
     os.close(reader)
     err = io.StringIO()
     with os.fdopen(writer, "w") as out:
-        report = Report(Style(json=True), out, err)
+        report = Report(Style(Format.JSON), out, err)
         assert report.loss is None
         report.document({"a": 1})
         report.document({"b": 2})
@@ -460,7 +475,7 @@ LAPSES = (Lapse("web1:4711:7f3a", 2, NOW),)
 def test_the_glance_in_json() -> None:
     listener = heard(as_json=True)
     queue = Glance({"error": 2}, upcoming(due=1, waiting_since=NOW), 5, {"dns": 2}, LAPSES)
-    listener.report.glance(queue, 10)
+    listener.report.show(answers.glance(queue, 10))
     assert listener.record == {
         "statuses": {"error": 2},
         "due": 1,
@@ -470,16 +485,21 @@ def test_the_glance_in_json() -> None:
         "completed_last_24h": 5,
         "kinds": {"dns": 2},
         "lapses": [{"worker": "web1:4711:7f3a", "rows": 2, "since": "2026-11-22T00:39:58Z"}],
+        "last_settled": None,
     }
     listener = heard(as_json=True)
-    listener.report.glimpse(queue)
+    listener.report.seen(queue, ())
     assert (listener.record["type"], listener.record["due"]) == ("glance", 1)
 
 
 def test_the_glance_in_a_pipe_is_in_a_fixed_order() -> None:
     listener = heard()
-    listener.report.glance(Glance({"z": 2, "error": 1, "a": 1}, upcoming(due=3), 0), 10)
-    assert listener.said == ("a\t1\nerror\t1\nz\t2\ndue\t3\nexpired\t0\n", "")
+    queue = Glance({"z": 2, "error": 1, "a": 1}, upcoming(due=3), 0, last_settled=NOW)
+    listener.report.show(answers.glance(queue, 10))
+    assert listener.out.getvalue() == (
+        "a\t1\nerror\t1\nz\t2\ndue\t3\nexpired\t0\n"
+        "waiting_since\t\nlast_settled\t2026-11-22T00:39:58Z\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -571,16 +591,20 @@ def test_a_preview_for_a_person_a_pipe_and_a_program() -> None:
 
 def test_what_was_changed_in_json() -> None:
     listener = heard(as_json=True)
-    listener.report.added(Added(118, 7, 2), 1, dry_run=True)
+    intake = Intake.of([RejectedLine("new.txt:17", "a b", "white space inside")])
+    intake.close()
+    listener.report.show(answers.added(Added(118, 7, 2, 3), intake, dry_run=True))
     assert listener.record == {
         "added": 118,
         "present": 7,
+        "requeued": 3,
         "repeated": 2,
         "invalid": 1,
+        "rejected": [{"source": "new.txt:17", "text": "a b", "reason": "white space inside"}],
         "dry_run": True,
     }
     listener = heard(as_json=True)
-    listener.report.reset(3, 1, dry_run=False, by_name=True)
+    listener.report.show(answers.reset(3, 1, dry_run=False))
     assert listener.record == {"reset": 3, "skipped": 1, "dry_run": False}
     listener = heard(as_json=True)
     listener.report.initialised("public.domains", ["ALTER TABLE x;"], done=True)
@@ -594,7 +618,7 @@ def test_what_was_changed_in_json() -> None:
 def test_the_check_in_json() -> None:
     listener = heard(as_json=True)
     check = Check("18.6", "db:5432/x as app", "app", "public.domains", 3, 26, ("SELECT",))
-    listener.report.checked(check)
+    listener.report.show(answers.check(check))
     assert listener.record == {
         "ok": True,
         "version": "18.6",
@@ -609,7 +633,7 @@ def test_the_check_in_json() -> None:
 
 def test_a_list_in_json_keeps_its_fields_and_no_token() -> None:
     listener = heard(as_json=True)
-    listener.report.rows([row(title="T")], 1)
+    listener.report.show(answers.rows([row(title="T")], 1))
     assert listener.record == [
         {
             "domain": "a.test",
@@ -621,10 +645,14 @@ def test_a_list_in_json_keeps_its_fields_and_no_token() -> None:
             "last_error": None,
             "title": "T",
             "claimed_by": None,
+            "language": None,
+            "email_addresses": None,
+            "phone_numbers": None,
+            "batch_id": None,
         }
     ]
     listener = heard(as_json=True)
-    listener.report.records([row()], alone=True, max_attempts=3)
+    listener.report.show(answers.records([row()], alone=True, max_attempts=3))
     assert listener.record["domain"] == "a.test"
     assert "claim_token" not in listener.record
 
@@ -642,8 +670,8 @@ FOREIGN = [
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_what_other_programs_stored_is_shown_or_passed_over(foreign: dict[str, Any]) -> None:
     for listener in (heard(person=True), heard(), heard(as_json=True)):
-        listener.report.records([row(**foreign)], alone=True, max_attempts=3)
-        listener.report.rows([row(**foreign)], 1)
+        listener.report.show(answers.records([row(**foreign)], alone=True, max_attempts=3))
+        listener.report.show(answers.rows([row(**foreign)], 1))
         assert "None: boom" not in listener.out.getvalue()
     shown = dict(record(row(**foreign), 3))
     assert shown.get("error", "boom") == "boom"
@@ -657,7 +685,10 @@ def test_a_domain_in_full() -> None:
         claimed_by="web1:4711:7f3a",
         last_error="no such host",
         last_error_kind="dns",
-        domain_metadata={"visit": {**visit, "url": "https://a.test/"}},
+        domain_metadata={
+            "visit": {**visit, "url": "https://www.a.test/", "redirects": ["https://a.test/"]}
+        },
+        batch_id="leads",
         title="Acme | 24h",
         description="About",
         language="en",
@@ -668,22 +699,52 @@ def test_a_domain_in_full() -> None:
         logo_url="https://a.test/logo.png",
         tech_stack={
             "cms": ["WordPress"],
-            "technologies": {"WordPress": {"version": "6.8"}, "PHP": {"version": None}},
+            "technologies": {
+                "PHP": {"version": None},
+                "WordPress": {
+                    "version": "6.8",
+                    "categories": ["CMS"],
+                    "confidence": 90,
+                    "evidence": ["generator"],
+                },
+            },
         },
         tenant_id=UUID(int=1),
     )
-    listener = heard()
-    listener.report.records([full], alone=True, max_attempts=3)
-    assert (
-        listener.out.getvalue()
-        == """\
+    person, pipe = heard(person=True), heard()
+    for listener in (person, pipe):
+        listener.report.show(answers.records([full], alone=True, max_attempts=3))
+    assert re.sub(r"\(.* ago\)", "(SPAN ago)", person.out.getvalue()) == IN_FULL
+    assert pipe.out.getvalue().splitlines() == [
+        "domain\ta.test",
+        "status\tprocessing",
+        "attempts\t1 of 3",
+        "held by\tweb1:4711:7f3a until 2026-11-22T00:39:58Z",
+        "error\tdns: no such host",
+        "fetched\t2026-11-22T00:39:58Z, 412 ms, 58 kB",
+        "url\thttps://www.a.test/  (redirected from https://a.test/)",
+        "title\tAcme | 24h",
+        "about\tAbout",
+        "language\ten",
+        "emails\ta@a.test, b@a.test",
+        "phones\t+15125550100",
+        "social\thttps://x.com/acme, https://youtube.com/acme",
+        "logo\thttps://a.test/logo.png",
+        "technology\tWordPress 6.8, PHP",
+        "batch\tleads",
+        "tenant\t00000000-0000-0000-0000-000000000001",
+    ]
+    assert evidence(full) == ["WordPress 6.8: CMS, 90 % sure, generator", "PHP: "]
+
+
+IN_FULL = """\
 a.test
   status      processing
   attempts    1 of 3
   held by     web1:4711:7f3a until 2026-11-22T00:39:58Z
   error       dns: no such host
-  fetched     2026-11-22T00:39:58Z, 412 ms, 58 kB
-  url         https://a.test/
+  fetched     2026-11-22 00:39:58 UTC (SPAN ago), 412 ms, 58 kB
+  url         https://www.a.test/  (redirected from https://a.test/)
   title       Acme | 24h
   about       About
   language    en
@@ -692,9 +753,9 @@ a.test
   social      https://x.com/acme, https://youtube.com/acme
   logo        https://a.test/logo.png
   technology  WordPress 6.8, PHP
+  batch       leads
   tenant      00000000-0000-0000-0000-000000000001
 """
-    )
 
 
 def test_hostile_rows_reach_no_stream_as_they_are() -> None:
@@ -711,10 +772,9 @@ def test_hostile_rows_reach_no_stream_as_they_are() -> None:
         domain_metadata={"visit": {"url": HOSTILE, "fetched_at": HOSTILE}},
     )
     for listener in (heard(person=True), heard(), heard(as_json=True)):
-        listener.report.rows([hostile], 1)
+        for answer in answers_of(hostile):
+            listener.report.show(answer)
         listener.report.preview([hostile], 1, 3)
-        listener.report.records([hostile], alone=True, max_attempts=3)
-        listener.report.page(hostile)
         listener.report.info(HOSTILE)
         listener.report.warning(HOSTILE, HOSTILE)
         listener.report.summary(RunSummary(HOSTILE, 1), 0, None)
@@ -724,9 +784,64 @@ def test_hostile_rows_reach_no_stream_as_they_are() -> None:
             assert HARMFUL.search(line.replace("\t", "")) is None
 
 
-# --- laws ---------------------------------------------------------------------------------------
+def answers_of(hostile: Row) -> list[Answer]:
+    """Every answer in which a stored text may stand."""
+    status = {str(hostile["status"]): 1}
+    glance = Glance(status, upcoming(), 0, status, (Lapse(str(hostile["claimed_by"]), 1, NOW),))
+    return [
+        answers.rows([hostile], 2),
+        answers.records([hostile], alone=True, max_attempts=3),
+        answers.records([hostile, hostile], alone=False, max_attempts=3),
+        answers.page(hostile),
+        answers.glance(glance, 10),
+        answers.batch(BatchProgress(str(hostile["title"]), status, status)),
+        answers.schema({str(hostile["title"]): str(hostile["title"])}),
+    ]
 
-texts = st.text(st.characters() | st.sampled_from(HOSTILE))
+
+@given(st.text(st.characters() | st.sampled_from(HOSTILE + "=+-@\"',;")), st.sampled_from(Format))
+@settings(max_examples=200, deadline=None)
+def test_whatever_a_site_says_every_line_is_harmless_in_every_format(
+    text: str, form: Format
+) -> None:
+    texts = ("domain", "status", "title", "description", "last_error", "claimed_by", "batch_id")
+    stack = {"technologies": {text: {"version": text}}}
+    stored = row(**dict.fromkeys(texts, text), email_addresses=[text, text], tech_stack=stack)
+    for answer in answers_of(stored):
+        for line in answer.lines(form, 80):
+            assert HARMFUL.search(line.replace("\t", "")) is None
+            assert form is not Format.TABLE or "\t" not in line
+            line.encode()
+
+
+@given(st.lists(texts, min_size=1, max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_csv_comes_back_as_printable_text_and_no_cell_is_a_formula(values: list[str]) -> None:
+    line = csv_line(values)
+    assert HARMFUL.search(line) is None
+    (cells,) = csv.reader([line])
+    assert [cell.removeprefix("'") for cell in cells] == [
+        printable(value).removeprefix("'") for value in values
+    ]
+    assert not any(cell.lstrip()[:1] in set("=+-@\t\r") for cell in cells if cell)
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=1+1", "'=1+1"), ("+1", "'+1"), ("-1", "'-1"), ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "' =1"), ("\r1", "' 1"), ("\u202e=1", "'=1"), ("  =1", "'  =1"),
+        ("\uff1d1", "'\uff1d1"), ("a=1", "a=1"), ("", '""'), (-1, "-1"), (1.5, "1.5"),
+        ("a,b", '"a,b"'), ('say "x"', '"say ""x"""'), ("a\nb", "a b"), (True, "true"),
+        (None, '""'), (["a", "b"], "a; b"), (["=a"], "'=a"), ({"a": 1}, '"{""a"": 1}"'),
+        ([["a"]], '"[[""a""]]"'), (NOW, "2026-11-22T00:39:58Z"),
+    ],
+)  # fmt: skip
+def test_a_cell_of_csv(value: object, cell: str) -> None:
+    assert csv_line([value]) == cell
+
+
+# --- laws ---------------------------------------------------------------------------------------
 
 
 @given(texts)

@@ -22,10 +22,21 @@ from proxy import Link, proxied
 
 import domainsched
 from domainsched import schema
+from domainsched.columns import PURPOSES
 from domainsched.database import Database
 from domainsched.dburl import DatabaseUrl
 from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
-from domainsched.schema import ADDED_COLUMNS, Table, TableName, find_table, init, usable_table
+from domainsched.queue import RESULT_COLUMNS
+from domainsched.schema import (
+    ADDED_COLUMNS,
+    KEY_COLUMNS,
+    OPTIONAL_COLUMNS,
+    Table,
+    TableName,
+    find_table,
+    init,
+    usable_table,
+)
 
 NAME = TableName("domains")
 LEASE = timedelta(minutes=15)
@@ -545,6 +556,20 @@ async def test_one_error_names_everything_that_is_missing(database: Place) -> No
     assert error.hint.endswith("domainsched init")
     await init_in(database)
     assert (await checked_in(database)).missing == ()
+
+
+def test_it_is_known_what_each_of_our_columns_is_for() -> None:
+    ours = {*KEY_COLUMNS, *ADDED_COLUMNS, *OPTIONAL_COLUMNS, *RESULT_COLUMNS}
+    state = {"tenant_id", "error_count", "last_scan", "last_successful_scan"}
+    assert set(PURPOSES) == ours | state | {"created_at", "updated_at"}
+
+
+async def test_a_table_may_do_without_batches_and_init_gives_it_them(database: Place) -> None:
+    await init_in(database)
+    with database.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP batch_id")
+    assert (await checked_in(database)).missing == ()
+    assert (await init_in(database)).columns["batch_id"] == "text"
 
 
 async def test_a_table_that_is_not_there_is_said_so(database: Place) -> None:

@@ -27,12 +27,16 @@ from tables import (
     url,
 )
 
-from domainsched import store
+from domainsched import adding
+from domainsched.adding import Order
+from domainsched.columns import LISTED
 from domainsched.database import Database
-from domainsched.errors import DatabaseError, UsageError
-from domainsched.models import Added, Complete, Lapse
+from domainsched.errors import DatabaseError, SchemaMismatch, UsageError
+from domainsched.models import Added, Complete, Failed, Kind, Lapse, Retry, Transition
 from domainsched.queue import RESULT_COLUMNS
-from domainsched.store import Reach, Selection, Store
+from domainsched.schema import TableName, usable_table
+from domainsched.selection import Selection
+from domainsched.store import SORTS, Reach, Store
 
 OURS = UUID(TENANT)
 THEIRS = uuid4()
@@ -76,7 +80,7 @@ def store_of(bench: Bench, tenant: UUID | None = None) -> Store:
 
 
 async def add(bench: Bench, *names: str, tenant: UUID = OURS) -> Added:
-    return await store_of(bench).add(names, tenant=tenant)
+    return await store_of(bench).add(names, Order(tenant))
 
 
 def in_queue(bench: Bench) -> list[str]:
@@ -120,7 +124,7 @@ async def test_adding_again_changes_nothing(either: Bench) -> None:
 async def test_repeated_names_are_counted_whatever_lies_between(
     either: Bench, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "CHUNK", chunk)
+    monkeypatch.setattr(adding, "CHUNK", chunk)
     await add(either, "old.test")
     names = ("a.test", "b.test", "a.test", "a.test", "old.test", "c.test", "b.test")
     assert await add(either, *names) == Added(added=3, present=1, repeated=3)
@@ -182,7 +186,7 @@ async def test_a_dry_run_counts_the_same_and_changes_nothing(either: Bench) -> N
     either.add("there.test", "https://Odd.test/")
     before = either.rows()
     names = ["there.test", "odd.test", "a.test", "a.test"]
-    counted = await store_of(either).add(names, tenant=OURS, dry_run=True)
+    counted = await store_of(either).add(names, Order(OURS), dry_run=True)
     assert counted == Added(added=1, present=2, repeated=1)
     assert either.rows() == before
     assert await add(either, *names) == counted
@@ -190,11 +194,11 @@ async def test_a_dry_run_counts_the_same_and_changes_nothing(either: Bench) -> N
 
 async def test_names_that_break_off_add_nothing(bench: Bench) -> None:
     def names() -> Iterator[str]:
-        yield from (f"{number}.test" for number in range(store.CHUNK + 1))
+        yield from (f"{number}.test" for number in range(adding.CHUNK + 1))
         raise OSError("the pipe broke")
 
     with pytest.raises(OSError, match="the pipe broke"):
-        await store_of(bench).add(names(), tenant=OURS)
+        await store_of(bench).add(names(), Order(OURS))
     assert bench.rows() == {}
     assert await add(bench, "a.test") == Added(1)
 
@@ -203,7 +207,7 @@ async def test_two_may_add_the_same_at_once(either: Bench) -> None:
     names = [f"{number}.test" for number in range(3000)]
     async with Database(url(either.place)) as other:
         counts = await asyncio.gather(
-            add(either, *names), Store(other, either.table).add(names, tenant=OURS)
+            add(either, *names), Store(other, either.table).add(names, Order(OURS))
         )
     assert sorted((each.added, each.present) for each in counts) == [(0, 3000), (3000, 0)]
     assert in_queue(either) == names
@@ -225,6 +229,129 @@ async def test_a_plain_table_without_tenants_and_times_serves(database: Place) -
             await store_of(bench).reach(Selection(older_than=LEASE))
         done = await store_of(bench).reset(Selection(), force=True, clear_metadata=True)
         assert done == 2
+
+
+# --- add, of what is there already --------------------------------------------------------------
+
+THERE: Mapping[str, Mapping[str, str]] = {
+    "pending.test": {"attempts": "2", "last_error_kind": "'dns'"},
+    "later.test": {"due_at": "now() + interval '1 hour'", "attempts": "1"},
+    "live.test": {"status": "'processing'", "due_at": "now() + interval '1 minute'"},
+    "expired.test": {"status": "'processing'", "attempts": "1"},
+    "completed.test": {"status": "'completed'", "title": "'kept'"},
+    "https://Odd.test/x": {"status": "'error'", "last_error": "'no such host'"},
+    "untouched.test": {"status": "'completed'"},
+}
+
+
+async def test_requeued_rows_are_pending_and_due_but_those_under_a_lease(old: Bench) -> None:
+    for domain, columns in THERE.items():
+        old.add(domain, **columns)
+    before = old.rows()
+    names = ["new.test", *(domain for domain in THERE if domain[0] not in "hu"), "odd.test"]
+    added = await store_of(old).add(names, Order(OURS, requeue=True))
+    assert added == Added(added=1, present=6, requeued=5)
+    after = old.rows()
+    for domain in ("untouched.test", "live.test"):
+        assert after[domain] == before[domain]
+    for domain in THERE.keys() - {"untouched.test", "live.test"}:
+        row = after[domain]
+        assert (row["status"], row["attempts"]) == ("pending", 0)
+        assert (row["last_error"], row["last_error_kind"], row["claim_token"]) == (None,) * 3
+        assert row["due_at"] <= datetime.now(UTC)
+    assert after["pending.test"]["due_at"] == before["pending.test"]["due_at"], "it lost its place"
+    assert after["completed.test"]["due_at"] > before["completed.test"]["due_at"]
+    assert after["completed.test"]["title"] == "kept"
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+async def test_a_name_that_comes_twice_is_requeued_once(
+    either: Bench, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adding, "CHUNK", chunk)
+    either.add("old.test", status="'completed'")
+    names = ["old.test", "a.test", "old.test", "a.test"]
+    added = await store_of(either).add(names, Order(OURS, requeue=True))
+    assert added == Added(added=1, present=1, repeated=2, requeued=1)
+
+
+async def test_requeueing_touches_no_other_tenant_s_rows(either: Bench) -> None:
+    either.add("a.test", status="'error'", tenant_id=f"'{THEIRS}'")
+    added = await store_of(either, OURS).add(["a.test"], Order(OURS, requeue=True))
+    assert added.requeued == 0
+    theirs = "SELECT status FROM domains WHERE tenant_id = %s"
+    assert either.execute(theirs, THEIRS) == [("error",)]
+
+
+async def test_a_dry_run_requeues_nothing(either: Bench) -> None:
+    either.add("a.test", status="'error'")
+    before = either.rows()
+    order = Order(OURS, batch="b", requeue=True)
+    assert (await store_of(either).add(["a.test"], order, dry_run=True)).requeued == 1
+    assert either.rows() == before
+
+
+# --- batches ----------------------------------------------------------------------------------
+
+
+async def test_a_batch_is_what_was_added_or_requeued_under_its_label(any_shape: Bench) -> None:
+    any_shape.add("there.test", status="'completed'", batch_id="'first'")
+    names = ["a.test", "b.test", "there.test"]
+    await store_of(any_shape).add(names, Order(OURS, batch="second"))
+    labels = {domain: row["batch_id"] for domain, row in any_shape.rows().items()}
+    assert labels == {"a.test": "second", "b.test": "second", "there.test": "first"}
+    await store_of(any_shape).add(names, Order(OURS, batch="third", requeue=True))
+    assert {row["batch_id"] for row in any_shape.rows().values()} == {"third"}
+
+
+async def test_how_far_a_batch_is(old: Bench) -> None:
+    batch = {"batch_id": "'leads'"}
+    states: list[str] = []
+    for status in ("pending", "processing", "completed", "error", "error", "active"):
+        kind = "'dns'" if status == "error" else "NULL"
+        old.add(f"{len(states)}.test", status=f"'{status}'", last_error_kind=kind, **batch)
+        states.append((await store_of(old).batch("leads")).state)
+    assert states == ["pending", *["processing"] * 5]
+    old.add("other.test", batch_id="'other'")
+    progress = await store_of(old).batch("leads")
+    assert (progress.total, progress.done, progress.failed, progress.unfinished) == (6, 1, 2, 2)
+    assert progress.share == 0.5
+    assert progress.kinds == {"dns": 2}
+    old.execute("UPDATE domains SET status = 'completed' WHERE status IN ('pending', 'processing')")
+    assert (await store_of(old).batch("leads")).state == "completed"
+    nothing = await store_of(old, THEIRS).batch("leads")
+    assert (nothing.total, nothing.share) == (0, 0.0)
+
+
+async def test_a_table_without_batches_says_how_to_have_them(database: Place) -> None:
+    async with benched(database) as bench:
+        bench.execute("ALTER TABLE domains DROP batch_id")
+    async with Database(url(database)) as connected:
+        table = await usable_table(connected, TableName("domains"))
+        without = Store(connected, table)
+        for ask in (
+            without.batch("leads"),
+            without.reach(Selection(batch="leads")),
+            without.add(["a.test"], Order(OURS, batch="leads")),
+        ):
+            with pytest.raises(SchemaMismatch, match="no column for --batch") as caught:
+                await ask
+            assert "ALTER TABLE public.domains ADD COLUMN batch_id text;" in caught.value.hint
+        assert (await without.rows(Selection(), limit=1))[1] == 0
+
+
+async def test_a_table_may_hold_batches_by_uuid(database: Place) -> None:
+    install_old(
+        database,
+        Generation.NOVEMBER_2025,
+        "ALTER TABLE domains ALTER batch_id TYPE uuid USING NULL",
+    )
+    label = str(uuid4())
+    async with benched(database) as bench:
+        await store_of(bench).add(["a.test"], Order(OURS, batch=label))
+        assert (await store_of(bench).batch(label)).total == 1
+        with pytest.raises(UsageError, match="--batch: unusable value"):
+            await store_of(bench).batch("leads")
 
 
 # --- reset ------------------------------------------------------------------------------------
@@ -270,6 +397,14 @@ SELECTIONS: Mapping[str, tuple[Selection, set[str]]] = {
         Selection(older_than=timedelta(days=10)),
         {"completed.test", "theirs.test"},
     ),
+    "like, in SQL": (Selection(like="%s.test"), {"dns.test", "theirs.test"}),
+    "like, as in a shell": (Selection(like="??s.*"), {"dns.test"}),
+    "like a part": (Selection(like="GONE"), {"https://Gone.test/x"}),
+    "a pattern that ends in a backslash": (Selection(like="*dns\\"), set()),
+    "a batch": (Selection(batch="leads"), {"completed.test", "dns.test"}),
+    "what runs on something": (Selection(technology="WORDPRESS"), {"completed.test", "dns.test"}),
+    "what runs on nothing": (Selection(technology="Word"), set()),
+    "lately": (Selection(since=timedelta(hours=2)), {"later.test"}),
     "together": (
         Selection(statuses=("error", "pending"), kinds=("dns", "timeout")),
         {
@@ -281,10 +416,28 @@ SELECTIONS: Mapping[str, tuple[Selection, set[str]]] = {
 selections = pytest.mark.parametrize("selected", SELECTIONS)
 
 
+STACKS = {
+    "completed.test": '{"cms": [], "technologies": {"WordPress": {"version": "6.8"}}}',
+    "dns.test": '{"cms": ["WordPress"]}',
+    "pending.test": '"WordPress"',
+    "later.test": '["WordPress"]',
+    "live.test": '{"technologies": ["WordPressish", 5], "cms": {"WordPress": 1}}',
+    "theirs.test": "null",
+}
+
+
 def fill(bench: Bench) -> None:
     for domain, columns in ROWS.items():
         values = {"last_scan": "now()", "updated_at": "now() - interval '1 day'", **columns}
         bench.add(domain, title="'kept'", attempts="2", error_count="1", **values)
+    bench.execute(
+        "UPDATE domains SET updated_at = timezone('UTC', now()) WHERE domain LIKE 'later%'"
+    )
+    bench.execute(
+        "UPDATE domains SET batch_id = 'leads' WHERE domain IN ('dns.test', 'completed.test')"
+    )
+    for domain, stack in STACKS.items():
+        bench.execute("UPDATE domains SET tech_stack = %s WHERE domain = %s", stack, domain)
 
 
 def changed(bench: Bench, before: Mapping[str, Any]) -> set[str]:
@@ -333,6 +486,29 @@ async def test_a_tenant_s_reset_takes_only_its_own(old: Bench, selected: str) ->
     assert await theirs.reach(selection) == Reach(len(expected & {"theirs.test"}), 0)
     await theirs.reset(selection, force=True, clear_metadata=True)
     assert changed(old, before) == expected & {"theirs.test"}
+
+
+async def test_a_limited_reset_takes_what_was_visited_longest_ago(any_shape: Bench) -> None:
+    for days in random.sample(range(1, 10), 9):
+        scanned = f"now() - interval '{days} days'"
+        any_shape.add(f"{days}.test", status="'completed'", last_scan=scanned)
+    selection = Selection(statuses=("completed",), older_than=timedelta(days=2, hours=12))
+    reset = store_of(any_shape).reset(selection, force=False, clear_metadata=False, limit=3)
+    assert await reset == 3
+    taken = {row["domain"] for row in any_shape.rows().values() if "pend" in row["status"]}
+    assert taken == {"9.test", "8.test", "7.test"}
+    again = store_of(any_shape).reset(selection, force=False, clear_metadata=False, limit=100)
+    assert await again == 4
+
+
+async def test_a_limited_reset_passes_over_what_somebody_locks(bench: Bench) -> None:
+    bench.add("a.test", "b.test", status="'error'")
+    with stranger(bench.place, "SELECT FROM domains WHERE domain = 'a.test' FOR UPDATE"):
+        async with asyncio.timeout(PATIENCE):
+            ours = store_of(bench)
+            assert await ours.reset(Selection(), force=False, clear_metadata=False, limit=1) == 1
+    assert [row["status"] for row in bench.rows().values()].count("pending") == 1
+    assert bench.row("a.test")["status"] == "error"
 
 
 async def test_only_selecting_nothing_is_empty() -> None:
@@ -434,6 +610,22 @@ async def test_the_queue_at_a_glance(old: Bench) -> None:
     assert (theirs.statuses, theirs.upcoming.unfinished) == ({"error": 1}, 0)
 
 
+@pytest.mark.parametrize(
+    "transition", [Complete({}), Retry(Failed(Kind.DNS, "no such host"), timedelta(hours=1))]
+)
+async def test_a_glance_tells_when_a_visit_was_last_stored(
+    any_shape: Bench, transition: Transition
+) -> None:
+    any_shape.add("theirs.test", status="'completed'", last_scan="now()")  # by another program
+    claim = await any_shape.claimed()
+    assert (await store_of(any_shape).glance()).last_settled is None
+    start = datetime.now(UTC)
+    await any_shape.queue.settle([(claim, transition)])
+    settled = (await store_of(any_shape).glance()).last_settled
+    assert settled is not None
+    assert start <= settled <= datetime.now(UTC)
+
+
 async def test_a_glance_tells_whose_leases_ran_out(any_shape: Bench) -> None:
     held = {"status": "'processing'", "claimed_by": "'web1:7:run'", "due_at": "'2026-01-03'"}
     any_shape.add("a.test", **held)
@@ -469,7 +661,7 @@ async def test_a_glance_is_one_moment_though_others_write(bench: Bench) -> None:
     async with proxied(bench.place.keywords) as proxy, Database(proxy.url) as database:
 
         async def meanwhile(statement: str, _: Link) -> None:
-            if "GROUP BY" in statement and "true" not in statement:
+            if "min(due_at)" in statement:
                 bench.execute("UPDATE domains SET status = 'completed'")
 
         proxy.on_statement = meanwhile
@@ -503,7 +695,20 @@ async def test_rows_are_listed_last_updated_first(any_shape: Bench) -> None:
     rows, total = await store_of(any_shape).rows(Selection(), limit=4)
     assert [row["domain"] for row in rows] == ["9.test", "8.test", "7.test", "6.test"]
     assert total == 9
-    assert set(rows[0]) == set(any_shape.table.columns)
+    assert set(rows[0]) == set(LISTED) & set(any_shape.table.columns)
+
+
+@pytest.mark.parametrize("key", SORTS)
+async def test_a_list_may_be_sorted_by_each_key_both_ways(any_shape: Bench, key: str) -> None:
+    for number in random.sample(range(1, 6), 5):
+        moment = f"'2026-01-0{number}'"
+        times = dict.fromkeys(("updated_at", "due_at", "created_at"), moment)
+        any_shape.add(f"{number}.test", attempts=str(number), **times)
+    ours = store_of(any_shape)
+    upward, _ = await ours.rows(Selection(), limit=None, sort=key)
+    downward, _ = await ours.rows(Selection(), limit=2, sort=f"-{key}")
+    assert [row["domain"] for row in upward] == [f"{number}.test" for number in range(1, 6)]
+    assert [row["domain"] for row in downward] == ["5.test", "4.test"]
 
 
 async def test_what_is_due_is_what_a_claim_would_take(any_shape: Bench) -> None:
@@ -546,6 +751,8 @@ LOOKING: Mapping[str, Callable[[Store], Awaitable[object]]] = {
     "named": lambda store: store.named(["a.test"]),
     "due": lambda store: store.due(5),
     "check": lambda store: store.check(),
+    "batch": lambda store: store.batch("leads"),
+    "a list": lambda store: store.rows(Selection(like="a", technology="b", batch="c"), limit=5),
 }
 
 
@@ -557,7 +764,7 @@ async def test_looking_is_read_only_and_writing_after_it_is_not(bench: Bench, lo
         await LOOKING[look](ours)
         begun = [each.partition(";")[0] for each in proxy.statements if each.startswith("BEGIN")]
         assert begun == ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
-        assert (await ours.add(["c.test"], tenant=OURS)).added == 1
+        assert (await ours.add(["c.test"], Order(OURS))).added == 1
 
 
 @pytest.mark.parametrize("look", LOOKING)

@@ -40,7 +40,8 @@ from domainsched.models import (
 from domainsched.queue import Queue
 from domainsched.retry import Policy, backoff
 from domainsched.schema import Table, TableName, init
-from domainsched.store import Selection, Store
+from domainsched.selection import Selection
+from domainsched.store import Store
 from domainsched.worker import Plan, Run, Stop, Visit, decide
 
 FOUND = Found({"title": "A site", "domain_metadata": {"version": 1}})

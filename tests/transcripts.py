@@ -28,14 +28,20 @@ from domainsched.demo.sites import SERVED
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 SHOWN_HOME = "/home/you/.local/share/domainsched"
+LEADS = "name,website\nNew Name Ltd,https://old-name.test/\nVillage choir,plain-http.test\n"
+"""A file that the transcripts use."""
 MASKS = (
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|\+00:00)"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "TIME"),
+    (re.compile(r"\b[\w.-]+:\d+:[0-9a-f]{8}\b"), "WORKER"),
     (re.compile(r"\b\d+(\.\d+)? m?s\b"), "DURATION"),
     (re.compile(r"\bagain in \S+"), "again in DURATION"),
     (re.compile(r"\bwaiting \d+(\.\d+)? m?s\b"), "waiting DURATION"),
     (re.compile(r"PostgreSQL [\d.]+"), "PostgreSQL VERSION"),
     (re.compile(r'"run_id": "\w+"'), '"run_id": RUN'),
+    (re.compile(r"\brun=\w+"), "run=RUN"),
     (re.compile(r'"elapsed_ms": \d+'), '"elapsed_ms": NUMBER'),
+    (re.compile(r"\belapsed_ms=\d+"), "elapsed_ms=NUMBER"),
 )
 
 
@@ -70,6 +76,7 @@ def surroundings() -> Iterator[dict[str, str]]:
     """Serve the demo's sites, and give the variables that lead there and to a new database."""
     with tempfile.TemporaryDirectory(prefix="readme-", dir="/tmp") as home, _sites() as to_sites:
         Path(home).chmod(0o711)
+        Path(home, "leads.csv").write_text(LEADS, encoding="utf-8")
         yield {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "TERM": "dumb",

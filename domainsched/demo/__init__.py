@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from domainsched.adding import Order
 from domainsched.addresses import Address
-from domainsched.batch import Surroundings, process
+from domainsched.batch import Job, Surroundings, process
 from domainsched.config import Settings
 from domainsched.database import Database
 from domainsched.dburl import DatabaseUrl
@@ -65,17 +66,21 @@ async def _findings(environ: Mapping[str, str], report: Report, stop: Stop) -> l
         table = await init(database, TableName.parse("domains"), settings.lease)
         store = Store(database, table)
         report.info(f"adding {len(SITES)} sample sites, served on 127.0.0.1 by this program")
-        await store.add([canonical(site.name) for site in SITES], tenant=settings.default_tenant)
+        names = [canonical(site.name) for site in SITES]
+        await store.add(names, Order(settings.default_tenant))
         with report.running(len(SITES)):
             await process(
                 database,
                 table,
                 settings,
+                Job(
+                    "demo",
+                    CreditBudget(settings.scraper_budget),
+                    surroundings=Surroundings(_resolve, (authority(),)),
+                ),
                 stop=stop,
                 on_begin=report.begun,
                 on_settled=report.advanced,
-                credit_budget=CreditBudget(settings.scraper_budget),
-                surroundings=Surroundings(_resolve, (authority(),)),
             )
         return [_finding(site, await _row(store, site)) for site in SITES]
 

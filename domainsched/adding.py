@@ -1,0 +1,176 @@
+"""Puts names into the table within one transaction, a chunk at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+
+from domainsched.database import Cursor
+from domainsched.models import Added
+from domainsched.names import spellings
+from domainsched.schema import Table
+from domainsched.selection import LEASED, check_batch, has_foreign, odd_forms, same_tenant
+
+CHUNK = 5000
+"""Names a statement: past it a larger chunk gained nothing when it was measured."""
+
+_ADD = sql.SQL("""
+WITH added AS (
+    INSERT INTO {table} ({columns})
+    SELECT {values} FROM unnest(%(names)s::text[]) WITH ORDINALITY AS i(name, n) ORDER BY n
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT count(*) FROM added
+""")
+
+_PRESENT = sql.SQL("""
+SELECT DISTINCT i.name FROM unnest(%(of)s::text[], %(spelled)s::text[]) AS i(name, spelling)
+JOIN {table} AS d ON d.domain = i.spelling{tenant}
+""")
+
+# All are due at once, yet fall due in the order of the input, also where keys are random.
+_IN_ORDER = sql.SQL(
+    "statement_timestamp() - (cardinality(%(names)s::text[]) - i.n) * interval '1 microsecond'"
+)
+
+# Rows that this transaction wrote: their name stood in an earlier chunk of the same input.
+_OURS = sql.SQL("xmin = pg_current_xact_id()::xid")
+
+_REPEATED = sql.SQL("SELECT count(*) FROM {table} WHERE domain = ANY(%(names)s) AND {ours}")
+
+# A row that is due already keeps its place in the queue.
+_REQUEUE = sql.SQL("""
+UPDATE {table} AS d SET
+    status = 'pending', attempts = 0, claim_token = NULL, claimed_by = NULL,
+    due_at = CASE WHEN status = 'pending' THEN least(due_at, statement_timestamp())
+                  ELSE statement_timestamp() END,
+    last_error = NULL, last_error_kind = NULL{also}
+WHERE domain = ANY(%(forms)s) AND NOT {leased} AND NOT {ours}{tenant}{limited}
+""")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of an `add` beyond its names."""
+
+    tenant: UUID
+    """Of new rows."""
+    batch: str = ""
+    """A label that new and requeued rows get."""
+    requeue: bool = False
+    """Rows that are there become pending and due, unless they are under a live lease."""
+
+
+@dataclass
+class Adding:
+    """One `add`, in an open transaction."""
+
+    cursor: Cursor
+    table: Table
+    order: Order
+    limited: UUID | None
+    """The only tenant whose rows may be touched, if there is such a one."""
+    _odd: Mapping[str, list[str]] = field(default_factory=dict)
+    _foreign: bool = False
+
+    async def all(self, names: Iterable[str]) -> Added:
+        """Add canonical names; memory stays constant however many there are."""
+        if self.order.batch:
+            check_batch(self.table, self.order.batch)
+        self._foreign = await has_foreign(self.cursor, self.table, self.limited)
+        if self._foreign:
+            self._odd = await odd_forms(self.cursor, self.table, self.order.tenant)
+        total = Added()
+        for chunk in _chunks(names, CHUNK):
+            total += await self._some(chunk, is_first=total == Added())
+        return total
+
+    async def _some(self, chunk: list[str], *, is_first: bool) -> Added:
+        unique = list(dict.fromkeys(chunk))
+        repeated = len(chunk) - len(unique)
+        if not is_first:
+            repeated += await self._repeated(unique)
+        requeued = await self._requeue(unique) if self.order.requeue else 0
+        present = self._odd.keys() & set(unique)
+        if self._foreign:
+            present |= await self._present(unique)
+        added = await self._insert([name for name in unique if name not in present])
+        return Added(added, len(chunk) - added - repeated, repeated, requeued)
+
+    async def _repeated(self, names: list[str]) -> int:
+        query = _REPEATED.format(table=self.table.identifier, ours=_OURS)
+        return await self._scalar(query, {"names": names})
+
+    async def _insert(self, names: list[str]) -> int:
+        values: dict[str, sql.Composable] = {
+            "domain": sql.SQL("i.name"),
+            "status": sql.SQL("'pending'"),
+            "due_at": _IN_ORDER,
+        }
+        if "tenant_id" in self.table.columns:
+            values["tenant_id"] = sql.SQL("%(tenant)s")
+        if self.order.batch:
+            values["batch_id"] = self._label()
+        for column in ("created_at", "updated_at"):
+            if column in self.table.columns:
+                values[column] = self.table.now(column)
+        query = _ADD.format(
+            table=self.table.identifier,
+            columns=sql.SQL(", ").join(map(sql.Identifier, values)),
+            values=sql.SQL(", ").join(values.values()),
+        )
+        return await self._scalar(query, {"names": names})
+
+    async def _requeue(self, names: list[str]) -> int:
+        also = self.table.stamp("updated_at")
+        if self.order.batch:
+            also.append(sql.SQL("batch_id = ") + self._label())
+        query = _REQUEUE.format(
+            table=self.table.identifier,
+            leased=LEASED,
+            ours=_OURS,
+            tenant=same_tenant(self.table, self.order.tenant),
+            limited=sql.SQL(" AND d.tenant_id = %(limited)s" if self.limited else ""),
+            also=sql.Composed([sql.SQL(", ") + assignment for assignment in also]),
+        )
+        await self.cursor.execute(query, self._values({"forms": self._forms(names)}))
+        return self.cursor.rowcount
+
+    def _label(self) -> sql.Composed:
+        return sql.SQL("%(batch)s::{}").format(self.table.type_of("batch_id"))
+
+    def _forms(self, names: list[str]) -> list[str]:
+        """Expand names to what the table may have instead."""
+        if not self._foreign:
+            return names
+        odd = [form for name in names for form in self._odd.get(name, ())]
+        return [form for name in names for form in spellings(name)] + odd
+
+    async def _present(self, names: list[str]) -> set[str]:
+        pairs = [(name, spelling) for name in names for spelling in spellings(name)]
+        query = _PRESENT.format(
+            table=self.table.identifier, tenant=same_tenant(self.table, self.order.tenant)
+        )
+        forms = {"of": [name for name, _ in pairs], "spelled": [form for _, form in pairs]}
+        await self.cursor.execute(query, self._values(forms))
+        return {name for (name,) in await self.cursor.fetchall()}
+
+    async def _scalar(self, query: sql.Composed, values: Mapping[str, Any]) -> int:
+        await self.cursor.execute(query, self._values(values))
+        return int((await self.cursor.fetchone() or (0,))[0])
+
+    def _values(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        ours = {"tenant": self.order.tenant, "limited": self.limited, "batch": self.order.batch}
+        return {**values, **ours}
+
+
+def _chunks(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    iterator = iter(names)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,118 @@
+"""One domain in full, as people read it: names and values."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from domainsched.models import Status
+from domainsched.wording import Row, ago, because, held, stamp, width
+
+Write = Callable[[datetime], str]
+
+
+def moment(instant: datetime) -> str:
+    """Write an instant for people: `2026-11-22 00:39:58 UTC (2m ago)`."""
+    text = stamp(instant).replace("T", " ").replace("Z", " UTC")
+    return f"{text} ({ago(instant)})"
+
+
+def record(row: Row, max_attempts: int, write: Write = stamp) -> list[tuple[str, object]]:
+    """Write one domain in full: names and values, without those that are empty."""
+    visit = _object(_object(row.get("domain_metadata")).get("visit"))
+    networks = ("facebook", "twitter", "linkedin", "instagram", "youtube")
+    due = row["due_at"] if row["status"] == Status.PENDING else None
+    fields = (
+        ("status", row["status"]),
+        ("attempts", f"{row['attempts']} of {max_attempts}"),
+        ("due", write(due) if due else ""),
+        ("held by", held(row).removeprefix("held by ")),
+        ("error", because(row)),
+        ("fetched", _fetched(visit, write)),
+        ("url", _url(visit)),
+        ("title", row.get("title")),
+        ("about", row.get("description")),
+        ("language", row.get("language")),
+        ("emails", _series(row.get("email_addresses"))),
+        ("phones", _series(row.get("phone_numbers"))),
+        ("social", _series([row.get(f"{name}_url") for name in networks])),
+        ("logo", row.get("logo_url")),
+        ("technology", _series([_versioned(name, entry) for name, entry in _stack(row)])),
+        ("batch", row.get("batch_id")),
+        ("tenant", row.get("tenant_id")),
+    )
+    return [(name, value) for name, value in fields if value]
+
+
+def evidence(row: Row) -> list[str]:
+    """Say why each technology is thought to be there."""
+    return [f"{_versioned(name, entry)}: {_signs(_object(entry))}" for name, entry in _stack(row)]
+
+
+def _signs(entry: Mapping[str, Any]) -> str:
+    """Write what is kept of the signs; older visits kept less."""
+    kinds, seen = entry.get("categories"), entry.get("evidence")
+    sure = entry.get("confidence")
+    parts = (
+        _series(kinds),
+        f"{sure} % sure" if sure is not None else "",
+        _series(seen) if isinstance(seen, list) else seen,
+    )
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    """Take a JSON object; other programs have stored other things in these columns."""
+    return value if isinstance(value, dict) else {}
+
+
+def _series(value: object) -> str:
+    return ", ".join(str(item) for item in value if item) if isinstance(value, list) else ""
+
+
+def _fetched(visit: Mapping[str, Any], write: Write) -> str:
+    parts = (
+        _instant(visit.get("fetched_at"), write),
+        f"{elapsed} ms" if (elapsed := visit.get("elapsed_ms")) is not None else "",
+        f"{size / 1000:.0f} kB" if isinstance(size := visit.get("bytes"), int) else "",
+    )
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _instant(value: object, write: Write) -> str:
+    """Write a time that stands in JSON; what is none stays as it is."""
+    try:
+        instant = datetime.fromisoformat(str(value or ""))
+        return write(instant if instant.tzinfo else instant.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        return str(value or "")
+
+
+def _url(visit: Mapping[str, Any]) -> str:
+    url, redirects = visit.get("url"), visit.get("redirects")
+    came = redirects[0] if isinstance(redirects, list) and redirects else ""
+    return f"{url}  (redirected from {came})" if url and came else str(url or "")
+
+
+def _stack(row: Row) -> Sequence[tuple[str, object]]:
+    """Order technologies as people read them: what the site is made with, then the rest."""
+    stack = _object(_object(row.get("tech_stack")).get("technologies"))
+    made_with = _object(row.get("tech_stack")).get("cms")
+    first = made_with if isinstance(made_with, list) else []
+    return sorted(stack.items(), key=lambda item: (item[0] not in first, item[0].lower()))
+
+
+def _versioned(name: str, entry: object) -> str:
+    version = _object(entry).get("version")
+    return f"{name} {version}" if version else name
+
+
+def wrapped(name: str, value: str, columns: int) -> list[str]:
+    """Set a name and its printable value on lines of so many columns."""
+    head = f"  {name:<12}"
+    # textwrap counts characters: a filler after each wide one makes it count columns
+    filled = "".join(c + "\0" * (width(c) - 1) for c in value)
+    lines = textwrap.wrap(filled, columns, initial_indent=head, subsequent_indent=" " * 14)
+    return [line.replace("\0", "") for line in lines] or [head]

@@ -1,0 +1,197 @@
+"""The command `process`: one run, or named domains now; and the rounds of `watch`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from domainsched import answers, batch, metrics
+from domainsched.connect import opened_table
+from domainsched.database import Database
+from domainsched.errors import DomainschedError, ExitCode, Incomplete
+from domainsched.fetch.scraperapi import CreditBudget
+from domainsched.models import RowId, RunSummary, Settled, Upcoming
+from domainsched.names import canonical
+from domainsched.schema import Table
+from domainsched.session import Session
+from domainsched.store import Row, Store
+from domainsched.wording import count, held, public, setting, site
+from domainsched.worker import Stop
+
+
+class Rounds:
+    """The runs of one command: they share its connection, its wish to end, and its budget."""
+
+    def __init__(self, session: Session, database: Database, table: Table, stop: Stop) -> None:
+        self._session, self._stop = session, stop
+        self._database, self._table = database, table
+        self._store = Store(database, table, tenant=session.settings.tenant)
+        self._budget = CreditBudget(session.settings.scraper_budget)
+        self._tally = metrics.Tally()
+        path = session.settings.metrics_file
+        self._metrics = Path(path) if path else None
+        if self._metrics is not None:
+            metrics.check(self._metrics)
+
+    async def once(self) -> tuple[RunSummary, Upcoming]:
+        """Do one run, and say how it went."""
+        summary = await self.run()
+        return summary, await self.conclude(summary)
+
+    async def run(self, wanted: Sequence[RowId] | None = None) -> RunSummary:
+        """Do one run over what is due, or over the `wanted` rows."""
+        report = self._session.report
+        with report.running(await self._total(wanted)):
+            return await batch.process(
+                self._database,
+                self._table,
+                self._session.settings,
+                batch.Job(self._session.run_id, self._budget, wanted),
+                stop=self._stop,
+                on_begin=report.begun,
+                on_settled=self._settled,
+            )
+
+    async def conclude(self, summary: RunSummary) -> Upcoming:
+        """Say how a run went, to people and to Prometheus, and what there is left to do."""
+        upcoming = await self._store.upcoming()
+        self._session.report.summary(summary, upcoming.due, upcoming.next_due)
+        if self._metrics is not None and not self._stop.is_set:
+            await self._write_metrics(self._metrics, summary)
+        return upcoming
+
+    async def _total(self, wanted: Sequence[RowId] | None) -> int | None:
+        """Say how many domains the run is about to take, where somebody wants to know."""
+        if wanted is not None:
+            return len(wanted)
+        limit = self._session.settings.limit
+        if not self._session.report.shows_progress:
+            return limit or None
+        due = (await self._store.upcoming()).due
+        self._session.report.starting(due, limit)
+        return min(limit or due, due)
+
+    def _settled(self, settled: Settled) -> None:
+        self._tally.add(settled)
+        self._session.report.settled(settled, self._session.settings.max_attempts)
+
+    async def _write_metrics(self, path: Path, summary: RunSummary) -> None:
+        glance = await self._store.glance()
+        try:
+            metrics.write(path, self._tally, summary, glance)
+        except OSError as error:
+            self._session.report.warning(
+                f"cannot write the metrics to {path}: {error.strerror or error}",
+                "the work itself is done",
+            )
+
+
+async def process(session: Session, names: Sequence[str], *, strict: bool) -> int:
+    """Do one run; the exit code tells a signal, and with `strict` a failed domain.
+
+    With `names` it takes these domains, due or not, and shows what was found.
+
+    Raises:
+        DomainschedError: a named domain is not in the table, or another worker has it.
+        Incomplete: with `strict`, a domain failed for good.
+    """
+    settings, domains = session.settings, _canonical(names)
+    async with opened_table(settings, session.environ, session.announce) as (database, table):
+        store, stop = Store(database, table, tenant=settings.tenant), Stop()
+        rows = await _named(store, domains) if domains else None
+        with stopping(session, stop):
+            rounds = Rounds(session, database, table, stop)
+            wanted = None if rows is None else [row["id"] for row in rows]
+            summary = await rounds.run(wanted)
+            if rows is not None:
+                await _show(session, store, domains)
+            await rounds.conclude(summary)
+    if stop.signal is not None:
+        return 128 + stop.signal
+    if rows is not None and summary.claimed < len(rows):
+        raise _refused(rows, len(rows) - summary.claimed)
+    if strict and summary.failed:
+        raise Incomplete(f"{count(summary.failed, 'domain')} failed for good")
+    return ExitCode.OK
+
+
+def _canonical(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(canonical(name) for name in names))
+
+
+async def _named(store: Store, domains: Sequence[str]) -> list[Row]:
+    """Find the rows of named domains.
+
+    Raises:
+        DomainschedError: there is none for one of them.
+    """
+    rows, missing = await store.named(domains)
+    if missing:
+        hint = f"domainsched add {missing[0]}"
+        raise DomainschedError(f"not in the table: {', '.join(missing)}", hint=hint)
+    return rows
+
+
+async def _show(session: Session, store: Store, domains: Sequence[str]) -> None:
+    """Show the named domains as they are now."""
+    rows, _ = await store.named(domains)
+    if session.report.style.json:
+        for row in rows:
+            session.report.document({"type": "record", "record": public(row)})
+        return
+    alone, most = len(domains) == 1, session.settings.max_attempts
+    session.report.show(answers.records(rows, alone=alone, max_attempts=most))
+
+
+def _refused(rows: Sequence[Row], number: int) -> DomainschedError:
+    """Say which of the rows were not claimed: nobody but another worker can be why."""
+    holders = [f"{site(row['domain'])}: {held(row)}" for row in rows if held(row)]
+    return DomainschedError(
+        f"{count(number, 'domain')} being processed by another worker: left alone",
+        why="\n".join(holders),
+        hint="wait for it; or take it away from its worker: domainsched reset --force DOMAIN",
+    )
+
+
+async def preview(session: Session, names: Sequence[str]) -> None:
+    """Show what `process` would claim."""
+    settings, domains = session.settings, _canonical(names)
+    async with opened_table(settings, session.environ, session.announce) as (database, table):
+        store = Store(database, table, tenant=settings.tenant)
+        if domains:
+            rows = await _named(store, domains)
+            now = (await store.upcoming()).now
+            session.report.preview_named(rows, now, settings.max_attempts)
+            return
+        due = await store.due(settings.limit or None)
+        upcoming = await store.upcoming()
+    session.report.preview(due, upcoming.due, settings.max_attempts)
+
+
+@contextmanager
+def stopping(session: Session, stop: Stop, *, flies: bool = True) -> Iterator[None]:
+    """Finish on the first signal, within the grace time; leave on the second.
+
+    Nobody is told what is waited for where nothing `flies`.
+    """
+    task = asyncio.current_task()
+
+    def announce() -> None:
+        grace = setting(session.settings.grace)
+        if flies:
+            told = f"finishing what is in flight, up to {grace}; once more to leave now"
+            session.report.info(told)
+
+    def leave() -> None:
+        if task is not None:
+            task.cancel()
+
+    with stop.on_signals(announce, leave):
+        try:
+            yield
+        except asyncio.CancelledError:
+            if stop.signal is None:
+                raise
+            raise SystemExit(128 + stop.signal) from None

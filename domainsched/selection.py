@@ -1,0 +1,212 @@
+"""Which rows are meant: what an operator says of them, and the SQL condition for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+
+from domainsched.database import Cursor
+from domainsched.errors import InvalidName, SchemaMismatch, UsageError
+from domainsched.names import canonical, spellings
+from domainsched.schema import Table
+
+# Any form but a canonical name: written by an older program.
+_FOREIGN = sql.SQL("(domain !~ '^[a-z0-9.-]*[a-z0-9]$' OR domain LIKE 'www.%%')")
+# The foreign forms that `spellings()` may not list (upper case, paths, ports, Unicode): few, and
+# only found by reading every name.
+_ODD = sql.SQL("(domain !~ '^([a-z0-9.-]*[a-z0-9]|https?://[a-z0-9.-]*[a-z0-9]/?)$')")
+
+_KNOWN = sql.SQL("status IN ('pending', 'processing', 'completed', 'error')")
+LEASED = sql.SQL("(status = 'processing' AND due_at > statement_timestamp())")
+EXPIRED = sql.SQL("(status = 'processing' AND due_at <= statement_timestamp())")
+
+# Ours are the keys of `technologies`; older programs have only the lists beside it.
+_RUNS_ON = sql.SQL("""EXISTS (
+    SELECT FROM jsonb_path_query(
+        tech_stack::jsonb, 'lax $.technologies.keyvalue().key', '{{}}', true) AS named(v)
+    WHERE lower(v #>> '{{}}') = lower(%(technology)s)
+    UNION ALL
+    SELECT FROM jsonb_path_query(tech_stack::jsonb, 'lax $.*[*]') AS listed(v)
+    WHERE lower(v #>> '{{}}') = lower(%(technology)s)
+)""")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows are meant. All given conditions must hold."""
+
+    names: tuple[str, ...] = ()
+    """Canonical names; a row matches in any spelling."""
+    statuses: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    like: str = ""
+    """A pattern for the stored name, in SQL's or the shell's signs; without any, a part of it."""
+    batch: str = ""
+    technology: str = ""
+    expired: bool = False
+    """Only rows whose lease has run out."""
+    since: timedelta | None = None
+    """Only rows updated within this time."""
+    older_than: timedelta | None = None
+    """Only rows not visited for so long."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing narrows it: it means every row of a known status."""
+        return self == Selection()
+
+
+class Conditions:
+    """Turns selections into conditions on the rows of one table."""
+
+    def __init__(self, table: Table, tenant: UUID | None) -> None:
+        self._table = table
+        self._tenant = tenant
+
+    async def of(
+        self, cursor: Cursor, selection: Selection
+    ) -> tuple[sql.Composable, dict[str, Any]]:
+        """Write a condition, and the values it needs.
+
+        Raises:
+            UsageError: it asks for what the table does not hold.
+        """
+        parts = [*self._parts(selection), *self._ages(selection)]
+        if self._tenant is not None:
+            parts.append(sql.SQL("tenant_id = %(tenant)s"))
+        values = {
+            "domains": await self._stored(cursor, selection.names),
+            "statuses": list(selection.statuses),
+            "kinds": list(selection.kinds),
+            "like": _pattern(selection.like),
+            "batch": selection.batch,
+            "technology": selection.technology,
+            "since": selection.since,
+            "older_than": selection.older_than,
+            "tenant": self._tenant,
+        }
+        return sql.SQL(" AND ").join(parts), values
+
+    def _parts(self, selection: Selection) -> list[sql.Composable]:
+        either = sql.SQL("status::text = ANY(%(statuses)s)") if selection.statuses else _KNOWN
+        narrow = selection.statuses or not selection.names
+        parts: tuple[tuple[object, sql.Composable], ...] = (
+            (selection.names, sql.SQL("domain = ANY(%(domains)s)")),
+            (narrow, either),
+            (selection.kinds, sql.SQL("last_error_kind = ANY(%(kinds)s)")),
+            (selection.like, sql.SQL("domain ILIKE %(like)s ESCAPE ''")),
+            (selection.technology, _RUNS_ON.format()),
+            (selection.expired, EXPIRED),
+        )
+        chosen = [part for wanted, part in parts if wanted]
+        return [*chosen, batch_is(self._table, selection.batch)] if selection.batch else chosen
+
+    def _ages(self, selection: Selection) -> list[sql.Composable]:
+        parts: list[sql.Composable] = []
+        if selection.since is not None:
+            column, now = self._age("--since", "updated_at", "last_scan")
+            parts.append(sql.SQL("{} >= {} - %(since)s::interval").format(column, now))
+        if selection.older_than is not None:
+            column, now = self._age("--older-than", "last_scan", "updated_at")
+            parts.append(sql.SQL("{} < {} - %(older_than)s::interval").format(column, now))
+        return parts
+
+    def _age(self, option: str, *columns: str) -> tuple[sql.Identifier, sql.SQL]:
+        """Choose the first of the columns that the table has; also write "now" for it."""
+        for column in columns:
+            if column in self._table.columns:
+                return sql.Identifier(column), self._table.now(column)
+        raise UsageError(
+            f"{option} needs a column that says when a domain was last visited",
+            why="the table has neither last_scan nor updated_at",
+        )
+
+    async def _stored(self, cursor: Cursor, names: Iterable[str]) -> list[str]:
+        """Expand canonical names to every form in which the table may have them."""
+        wanted = set(names)
+        if not wanted:
+            return []
+        forms = [form for name in sorted(wanted) for form in spellings(name)]
+        if await has_foreign(cursor, self._table, self._tenant):
+            odd = await odd_forms(cursor, self._table, self._tenant)
+            forms += [form for name in sorted(wanted & odd.keys()) for form in odd[name]]
+        return forms
+
+
+def _pattern(text: str) -> str:
+    """Write a pattern for LIKE: * and ? mean what % and _ do; no site's name holds any of them."""
+    signs = text.replace("*", "%").replace("?", "_")
+    return signs if {"%", "_"} & set(signs) else f"%{signs}%"
+
+
+def batch_is(table: Table, label: str) -> sql.Composable:
+    """Write the condition that a row belongs to the batch, whose label is a parameter.
+
+    Raises:
+        SchemaMismatch: the table keeps no batches.
+        UsageError: it keeps them by UUID, and the label is none.
+    """
+    check_batch(table, label)
+    return sql.SQL("batch_id = %(batch)s::{}").format(table.type_of("batch_id"))
+
+
+def check_batch(table: Table, label: str) -> None:
+    """Raise what `batch_is` would."""
+    where = f"{table.schema}.{table.name}"
+    if "batch_id" not in table.columns:
+        raise SchemaMismatch(
+            f"table {where} has no column for --batch",
+            why="batch_id text",
+            hint=f"domainsched init, or: ALTER TABLE {where} ADD COLUMN batch_id text;",
+        )
+    if table.columns["batch_id"] == "uuid" and not _is_uuid(label):
+        raise UsageError(
+            "--batch: unusable value", why=f"the column batch_id of {where} holds UUIDs"
+        )
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+# --- names that older programs wrote ---------------------------------------------------------
+
+
+async def has_foreign(cursor: Cursor, table: Table, tenant: UUID | None) -> bool:
+    """Say whether any row holds a name that is not in our form."""
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {table} WHERE {foreign}{tenant})").format(
+        table=table.identifier,
+        foreign=_FOREIGN,
+        tenant=sql.SQL(" AND tenant_id = %(tenant)s" if tenant is not None else ""),
+    )
+    await cursor.execute(query, {"tenant": tenant})
+    return bool((await cursor.fetchone() or (False,))[0])
+
+
+async def odd_forms(cursor: Cursor, table: Table, tenant: UUID | None) -> dict[str, list[str]]:
+    """Find the rows in odd spellings: canonical name to the forms that are stored."""
+    query = sql.SQL("SELECT domain FROM {table} AS d WHERE {odd}{same}").format(
+        table=table.identifier, odd=_ODD, same=same_tenant(table, tenant)
+    )
+    await cursor.execute(query, {"tenant": tenant})
+    found: dict[str, list[str]] = {}
+    for (stored,) in await cursor.fetchall():
+        with contextlib.suppress(InvalidName):
+            found.setdefault(canonical(stored), []).append(stored)
+    return found
+
+
+def same_tenant(table: Table, tenant: UUID | None) -> sql.SQL:
+    """Look only at the tenant's rows, where another's may have the same name."""
+    limited = table.unique_per_tenant and tenant is not None
+    return sql.SQL(" AND d.tenant_id = %(tenant)s" if limited else "")

@@ -1,0 +1,158 @@
+"""Names in files and streams: one a line, CSV with a column of names, or JSON Lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+from domainsched.config import shown
+from domainsched.errors import UsageError
+from domainsched.names import (
+    MAX_LINE,
+    TOO_LONG,
+    RejectedLine,
+    SourcedName,
+    beginning,
+    read_lines,
+    read_name,
+)
+
+Entry = SourcedName | RejectedLine
+
+KEYS = ("domain", "url", "website")
+"""Columns of CSV and keys of JSON that hold a name; of several that are filled the first counts."""
+_DELIMITERS = ",;\t|"
+_ENDINGS = (".csv", ".tsv")
+
+
+def read_source(lines: Iterator[str], source: str) -> Iterator[Entry]:
+    """Read names from lines; their first says what they are. Lazy, like `read_lines`.
+
+    A line that begins with a brace makes it JSON Lines, a header with one of `KEYS` makes it CSV.
+
+    Raises:
+        UsageError: a header without such a column in what is called .csv, or CSV that is broken.
+    """
+    skipped, first = _first(lines)
+    rest = chain([first], lines)
+    if beginning(first) == "{":
+        yield from _read_json_lines(rest, source, skipped)
+    elif header := _header(first, source):
+        yield from _read_csv(lines, source, header, skipped + 1)
+    else:
+        yield from read_lines(chain(repeat("\n", skipped), rest), source)
+
+
+def _first(lines: Iterator[str]) -> tuple[int, str]:
+    """Find the first line that says something; also count those before it."""
+    skipped = 0
+    for line in lines:
+        if beginning(line) not in {"", "#"}:
+            return skipped, line
+        skipped += 1
+    return skipped, ""
+
+
+# --- JSON Lines ------------------------------------------------------------------------------
+
+
+def _read_json_lines(lines: Iterable[str], source: str, skipped: int) -> Iterator[Entry]:
+    for number, line in enumerate(lines, start=skipped + 1):
+        if beginning(line):
+            yield from _json_entry(line, f"{source}:{number}")
+
+
+def _json_entry(line: str, source: str) -> Iterator[Entry]:
+    """Read one line; nothing of one that is no object is shown, for a password may stand in it."""
+    if len(line) > MAX_LINE:
+        yield RejectedLine(source, "…", TOO_LONG)
+        return
+    try:
+        value = json.loads(line.lstrip("\ufeff"))
+    except (ValueError, RecursionError):
+        yield RejectedLine(source, "…", "not JSON")
+        return
+    if not isinstance(value, dict):
+        yield RejectedLine(source, "…", "not a JSON object")
+        return
+    fields = {key.strip().lower(): field for key, field in value.items()}
+    if not fields.keys() & set(KEYS):
+        yield RejectedLine(source, "…", f"none of the keys {', '.join(KEYS)}")
+        return
+    yield from _named(fields, source)
+
+
+def _named(fields: Mapping[str, object], source: str) -> Iterator[Entry]:
+    """Read the first field that is filled; nothing, if none is, as an empty line has none."""
+    for key in KEYS:
+        field = fields.get(key)
+        if isinstance(field, str) and beginning(field):
+            yield read_name(field, source)
+            return
+        if field is not None and not isinstance(field, str):
+            yield RejectedLine(source, "…", f"its {key} is not a text")
+            return
+
+
+# --- CSV -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Header:
+    """How the lines under a header are to be read."""
+
+    delimiter: str
+    columns: Mapping[str, int]
+    """The keys that there are, and where."""
+
+
+def _header(line: str, source: str) -> _Header | None:
+    delimiter = max(_DELIMITERS, key=line.count)
+    cells = _split(line.lstrip("\ufeff").strip(), delimiter)
+    names = [cell.strip().lower() for cell in cells]
+    columns = {key: names.index(key) for key in KEYS if key in names}
+    if columns:
+        return _Header(delimiter, columns)
+    if delimiter in line and source.lower().endswith(_ENDINGS):
+        raise UsageError(
+            f"cannot read {shown(source)}",
+            why=f"its first line names no column {', '.join(KEYS)}",
+            hint="give its columns names, or only its names: cut -d, -f1 | domainsched add -",
+        )
+    return None
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # a line of names, then, each of which is told
+        return []
+
+
+def _read_csv(lines: Iterable[str], source: str, header: _Header, skipped: int) -> Iterator[Entry]:
+    reader = csv.reader(_bounded(lines, source, skipped), delimiter=header.delimiter)
+    start = 1
+    try:
+        for cells in reader:
+            fields = {key: _cell(cells, place) for key, place in header.columns.items()}
+            yield from _named(fields, f"{source}:{skipped + start}")
+            start = reader.line_num + 1
+    except csv.Error as error:
+        place = f"line {skipped + start}"
+        raise UsageError(f"cannot read {shown(source)}", why=f"{place}: {error}") from None
+
+
+def _cell(cells: Sequence[str], place: int) -> str:
+    return cells[place] if place < len(cells) else ""
+
+
+def _bounded(lines: Iterable[str], source: str, skipped: int) -> Iterator[str]:
+    """Refuse a line too long: where its quotes end is not known, nor where the next row begins."""
+    for number, line in enumerate(lines, start=skipped + 1):
+        if len(line) > MAX_LINE:
+            why = f"line {number} is {TOO_LONG}"
+            raise UsageError(f"cannot read {shown(source)}", why=why)
+        yield line

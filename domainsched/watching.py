@@ -1,0 +1,281 @@
+"""The command `watch`: rounds of work until stopped, or a look at who does it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from domainsched.connect import opened_table
+from domainsched.database import Database
+from domainsched.errors import DatabaseError, DomainschedError, ExitCode, NetworkDown
+from domainsched.live import View
+from domainsched.lookout import Lookout
+from domainsched.models import RunSummary, Upcoming
+from domainsched.running import Rounds, stopping
+from domainsched.schema import Table
+from domainsched.session import Session
+from domainsched.store import Store
+from domainsched.wording import count, setting
+from domainsched.worker import Stop
+
+PACE = timedelta(seconds=2)
+"""Between two looks at the queue."""
+REDRAWN = timedelta(seconds=1)
+SHARE = 10
+"""Looking takes at most one part in so many of the database's time: counting a large table."""
+_MOMENT = timedelta(milliseconds=10)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a `watch` was asked to do."""
+
+    patience: timedelta | None
+    """After it, it is a failure."""
+    until_idle: bool
+    observe: bool
+    batch: str
+    """What is waited for, if not for the whole queue."""
+    pace: timedelta | None
+    """Between two looks of `observe`."""
+
+
+async def watch(session: Session, wish: Wish) -> int:
+    """Do rounds until stopped, or only look; a database that is away is waited for."""
+    settings = session.settings
+    async with opened_table(settings, session.environ, session.announce) as (database, table):
+        stop = Stop()
+        with stopping(session, stop, flies=not wish.observe):
+            end = _End(session, database, table, wish)
+            await end.check()
+            command = _observe if wish.observe else _work
+            await command(session, database, table, stop, end)
+    return ExitCode.INTERRUPTED if stop.signal == signal.SIGINT else ExitCode.OK
+
+
+class _End:
+    """Says when a watch has come to its end."""
+
+    def __init__(self, session: Session, database: Database, table: Table, wish: Wish) -> None:
+        self.wish = wish
+        self._store = Store(database, table, tenant=session.settings.tenant)
+        patience = wish.patience
+        self._time = None if patience is None else time.monotonic() + patience.total_seconds()
+
+    async def check(self) -> None:
+        """Raise an error if what is waited for cannot come."""
+        if self.wish.batch:
+            await self._unfinished()
+
+    async def is_idle(self, upcoming: Upcoming) -> bool:
+        """Whether nothing is left to wait for."""
+        if not self.wish.until_idle:
+            return False
+        if self.wish.batch:
+            return not await self._unfinished()
+        return not upcoming.unfinished
+
+    async def _unfinished(self) -> int:
+        progress = await self._store.batch(self.wish.batch)
+        if not progress.total:
+            hint = "domainsched add --batch LABEL puts domains into one"
+            raise DomainschedError(f"there is no batch {self.wish.batch}", hint=hint)
+        return progress.unfinished
+
+    def check_time(self, upcoming: Upcoming | None) -> None:
+        """Raise a failure when the time is up."""
+        if self._time is not None and time.monotonic() > self._time:
+            raise _still_busy(upcoming)
+
+    def within(self, pause: timedelta) -> timedelta:
+        """Cut a pause short that would outlast the time."""
+        if self._time is None:
+            return pause
+        return min(pause, timedelta(seconds=max(self._time - time.monotonic(), 0)) + _MOMENT)
+
+
+def _still_busy(upcoming: Upcoming | None) -> DomainschedError:
+    if upcoming is None:
+        return DomainschedError("the time is up, and the database is still away")
+    left = count(upcoming.unfinished, "domain")
+    why = f"{left} pending or processing, {upcoming.due:,} of them due"
+    return DomainschedError("the time is up", why=why, hint="give --timeout more")
+
+
+class _Outage:
+    """Tells once that something is away, and once that it is back."""
+
+    def __init__(self, session: Session) -> None:
+        self._report = session.report
+        self._told = ""
+
+    def tell(self, error: DomainschedError) -> None:
+        if error.what != self._told:
+            self._report.warning(f"{error.what}: {error.why}", "trying again")
+        self._told = error.what
+
+    def over(self) -> None:
+        if self._told:
+            self._report.info("going on")
+        self._told = ""
+
+
+async def _work(session: Session, database: Database, table: Table, stop: Stop, end: _End) -> None:
+    rounds, outage = Rounds(session, database, table, stop), _Outage(session)
+    lookout = Lookout(database, table, tenant=session.settings.tenant)
+    async with _shown(session, database, table):
+        while not stop.is_set and session.report.loss is None:
+            done: tuple[RunSummary, Upcoming] | None = None
+            try:
+                done = await rounds.once()
+                if await end.is_idle(done[1]):
+                    return
+                outage.over()
+            except (DatabaseError, NetworkDown) as error:
+                outage.tell(error)
+            end.check_time(done and done[1])
+            await _rest(lookout, stop, end, done, session.settings.interval)
+
+
+async def _rest(
+    lookout: Lookout,
+    stop: Stop,
+    end: _End,
+    done: tuple[RunSummary, Upcoming] | None,
+    interval: timedelta,
+) -> None:
+    """Wait until there is work, at most for so long; a row that falls due is noticed soon.
+
+    With rows still due there is no pause; but when a round could get none of them, or something is
+    away, nothing but time can help.
+    """
+    pause = end.within(interval)
+    if done is None or (done[1].due and done[0].claimed == done[0].released):
+        await stop.wait(pause)
+        return
+    ends = time.monotonic() + pause.total_seconds()
+    while not stop.is_set and (left := timedelta(seconds=ends - time.monotonic())) > timedelta():
+        try:
+            until = await lookout.until_due()
+        except DatabaseError:  # the next round tells
+            return
+        if until == timedelta() or (until is None and end.wish.until_idle):
+            return
+        await stop.wait(max(min(left, until or PACE, PACE), _MOMENT))
+
+
+# --- looking --------------------------------------------------------------------------------
+
+
+class _Observer:
+    """Looks at the queue, and shows what it saw."""
+
+    def __init__(self, session: Session, database: Database, table: Table, title: str) -> None:
+        self._report = session.report
+        self._store = Store(database, table, tenant=session.settings.tenant)
+        self._lookout = Lookout(database, table, tenant=session.settings.tenant)
+        self._view = View(title)
+        self._took = timedelta()
+        self._greeted = False
+
+    async def look(self) -> Upcoming:
+        """Look once, and say what there is to do.
+
+        Raises:
+            DatabaseError: the database is away.
+        """
+        began = time.monotonic()
+        try:
+            glance = await self._store.glance()
+            changes, flights = await self._lookout.changes(), await self._lookout.flights()
+        except DatabaseError as error:
+            self._view.trouble = f"{error.what}: {error.why}"
+            raise
+        finally:
+            self._took = timedelta(seconds=time.monotonic() - began)
+        first = self._view.glance is None
+        self._view.see(glance, flights, changes)
+        self._report.seen(glance if first else None, changes)
+        return glance.upcoming
+
+    def greet(self) -> None:
+        """Say, once, that changes are told from now on, where no view says so."""
+        if not self._greeted and not self._report.can_view:
+            self._report.info(f"looking at the queue {self._view.title}")
+        self._greeted = True
+
+    def draw(self) -> None:
+        """Draw what is known."""
+        self._report.view(self._view)
+
+    async def rest(self, stop: Stop, pause: timedelta) -> None:
+        """Wait before the next look; the drawing goes on."""
+        ends = time.monotonic() + max(pause, self._took * SHARE).total_seconds()
+        self.draw()
+        while not stop.is_set and (left := ends - time.monotonic()) > 0:
+            await stop.wait(max(min(timedelta(seconds=left), REDRAWN), _MOMENT))
+            self.draw()
+
+
+async def _observe(
+    session: Session, database: Database, table: Table, stop: Stop, end: _End
+) -> None:
+    pace = end.wish.pace or PACE
+    observer = _Observer(session, database, table, f"every {setting(pace)}, Ctrl-C to leave")
+    outage = _Outage(session)
+    with session.report.viewing():
+        while not stop.is_set and session.report.loss is None:
+            upcoming: Upcoming | None = None
+            try:
+                upcoming = await observer.look()
+                outage.over()
+                observer.greet()
+                if await end.is_idle(upcoming):
+                    observer.draw()
+                    return
+            except DatabaseError as error:
+                outage.tell(error)
+            end.check_time(upcoming)
+            await observer.rest(stop, end.within(pace))
+
+
+@asynccontextmanager
+async def _shown(session: Session, database: Database, table: Table) -> AsyncIterator[None]:
+    """Show the queue meanwhile, where there is a terminal; on a connection of the view's own."""
+    if not session.report.can_view:
+        yield
+        return
+    title = f"working, at least every {setting(session.settings.interval)}; Ctrl-C to leave"
+    with session.report.viewing():
+        async with Database(database.url) as own:
+            observer = _Observer(session, own, table, title)
+            task = asyncio.create_task(_look_on(observer))
+            try:
+                yield
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
+            await _last_look(observer)
+    if not task.cancelled() and (bug := task.exception()):
+        raise bug
+
+
+async def _look_on(observer: _Observer) -> None:
+    never = Stop()
+    while True:
+        with suppress(DatabaseError):  # the view says so
+            await observer.look()
+        await observer.rest(never, PACE)
+
+
+async def _last_look(observer: _Observer) -> None:
+    """Leave a view that shows how it ended, unless that takes long."""
+    with suppress(DatabaseError, TimeoutError):
+        async with asyncio.timeout(REDRAWN.total_seconds()):
+            await observer.look()
+    observer.draw()

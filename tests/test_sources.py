@@ -1,0 +1,179 @@
+"""Names in plain lines, CSV and JSON Lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domainsched.errors import UsageError
+from domainsched.names import MAX_LINE, RejectedLine, SourcedName
+from domainsched.sources import KEYS, read_source
+
+
+def lines_of(text: str) -> Iterator[str]:
+    return iter(text.splitlines(keepends=True))
+
+
+def read(text: str, source: str = "new.txt") -> list[tuple[str, str]]:
+    """Each name, or the reason why it is none, and where it stands."""
+    return [
+        (entry.name if isinstance(entry, SourcedName) else entry.reason, entry.source)
+        for entry in read_source(lines_of(text), source)
+    ]
+
+
+def names(text: str) -> list[str]:
+    return [name for name, _ in read(text)]
+
+
+PLAIN = ["a.test\nb.test\n", "\ufeffa.test\r\nb.test", "\n# domain,url\n a.test\n\nb.test\n"]
+CSV = [
+    "domain\na.test\nb.test\n",
+    "\ufeffName,Domain\r\nA,a.test\r\nB,b.test\r\n",
+    'id;"URL";x\n1;https://www.a.test/p;x\n\n2;b.test;y\n',
+    "Website\tname\na.test\tA\nb.test\tB\n",
+    "name| website \nA|a.test\nB|b.test\n",
+    '# from the fair\n\nname,website\n"A, or\nso",a.test\n"B ""b""",b.test\n',
+    "domain,url\na.test,http://other.test/\n,b.test\n",
+    "name,website\nA,a.test\nnone,\nshort\nB,b.test\n",
+]
+JSON_LINES = [
+    '{"domain": "a.test"}\n{"url": "https://b.test/x"}\n',
+    '\ufeff {"Website": "a.test", "name": 1}\r\n\r\n{"domain": null, "url": "b.test"}\r\n',
+    '\n{"domain": "a.test", "url": "http://other.test"}\n{"domain": ""}\n{"domain": "b.test"}',
+]
+
+
+@pytest.mark.parametrize("text", [*PLAIN, *CSV, *JSON_LINES])
+def test_what_a_file_holds_is_seen_by_its_first_line(text: str) -> None:
+    assert names(text) == ["a.test", "b.test"]
+
+
+def test_an_empty_file_holds_no_names() -> None:
+    assert [names(text) for text in ("", "\n\n", "# only a comment\n", "domain\n")] == [[]] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("\n\na.test\nbad\n", [("a.test", "f:3"), ("no dot", "f:4")]),
+        ("# x\ndomain\na.test\nbad\n", [("a.test", "f:3"), ("no dot", "f:4")]),
+        ('domain,x\na.test,"1\n2\n3"\nbad,4\n', [("a.test", "f:2"), ("no dot", "f:5")]),
+        ('\n{"url": "a.test"}\n{"url": "bad"}\n', [("a.test", "f:2"), ("no dot", "f:3")]),
+    ],
+)
+def test_each_entry_has_the_number_of_its_line(text: str, told: list[tuple[str, str]]) -> None:
+    assert read(text, "f") == told
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("a.test", "not JSON"),
+        ('{"url": "a.test"', "not JSON"),
+        ("[" * 20_000, "not JSON"),
+        ('["a.test"]', "not a JSON object"),
+        ("{}", "none of the keys domain, url, website"),
+        ('{"name": "a.test"}', "none of the keys domain, url, website"),
+        ('{"url": ["a.test"]}', "its url is not a text"),
+        ('{"domain": 5, "url": "a.test"}', "its domain is not a text"),
+        ('{"url": "' + "x" * MAX_LINE + '"}', "longer than 65,536 characters"),
+    ],
+)
+def test_a_line_that_is_not_what_it_should_be_is_told_and_never_shown(
+    line: str, reason: str
+) -> None:
+    first, told = list(read_source(lines_of(f'{{"url": "ok.test"}}\n{line}\n'), "f"))
+    assert isinstance(first, SourcedName)
+    assert told == RejectedLine("f:2", "…", reason)
+
+
+@pytest.mark.parametrize("source", ["leads.csv", "LEADS.TSV"])
+def test_a_csv_file_without_a_column_of_names_is_refused(source: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read("name,site\nA,a.test\n", source)
+    assert caught.value.what == f"cannot read {source}"
+    assert caught.value.why == "its first line names no column domain, url, website"
+    assert read("a.test\nb.test\n", source) == [
+        ("a.test", f"{source}:1"),
+        ("b.test", f"{source}:2"),
+    ]
+
+
+def test_lines_with_commas_that_are_no_csv_are_told_one_by_one() -> None:
+    assert len(read("name,site\nA,a.test\n")) == 2
+    assert not names("a.test,b.test\n")[0].endswith(".test")
+
+
+@pytest.mark.parametrize(
+    ("rest", "why"),
+    [
+        ("a.test," + "x" * (MAX_LINE + 1) + "\nb.test,y\n", "line 2 is longer than"),
+        ('a.test,"never closed\n' + "b.test,y\n" * 20_000, "line 2: field larger than"),
+    ],
+)
+def test_csv_that_cannot_be_taken_apart_is_refused(rest: str, why: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(f"domain,x\n{rest}")
+    assert caught.value.why.startswith(why)
+
+
+def test_a_quote_that_is_never_closed_needs_no_memory() -> None:
+    def lines() -> Iterator[str]:
+        yield "domain,x\n"
+        yield 'a.test,"never closed\n'
+        while True:
+            yield "b.test,y\n"
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(UsageError):
+            list(read_source(lines(), "f"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 1024 * 1024
+
+
+# --- laws -------------------------------------------------------------------------------------
+
+sites = st.integers(0, 10**6).map(lambda number: f"site{number}.test")
+others = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@given(st.lists(st.tuples(sites, others)), st.sampled_from(KEYS), st.sampled_from(",;\t|"))
+@settings(max_examples=100, deadline=None)
+def test_names_come_back_from_csv_whatever_stands_beside_them(
+    rows: list[tuple[str, str]], key: str, delimiter: str
+) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(["note", key])
+    writer.writerows((note, site) for site, note in rows)
+    lines = iter(io.StringIO(text.getvalue()))  # a line ends as it does in a file
+    found = [entry.name for entry in read_source(lines, "f") if isinstance(entry, SourcedName)]
+    assert found == [site for site, _ in rows]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([*KEYS, "x"]), st.none() | st.booleans() | others)))
+@settings(max_examples=100, deadline=None)
+def test_any_json_lines_are_taken_passed_over_or_told(objects: list[dict[str, object]]) -> None:
+    text = "".join(f"{json.dumps(each)}\n" for each in [{"url": "a.test"}, *objects])
+    entries = list(read_source(lines_of(text), "f"))
+    assert 1 <= len(entries) <= len(objects) + 1
+    assert all(isinstance(entry, SourcedName | RejectedLine) for entry in entries)
+
+
+@given(st.text())
+@settings(max_examples=200, deadline=None)
+def test_any_text_at_all_is_taken_passed_over_or_refused(text: str) -> None:
+    with suppress(UsageError):
+        assert len(list(read_source(lines_of(text), "leads.csv"))) <= len(text.splitlines())
