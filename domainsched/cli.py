@@ -843,7 +843,8 @@ def main() -> None:
 def _told(error: Exception) -> int:
     """Tell what no command expects: a bug, or help that could not be written."""
     report = Report(Style())
-    loss = written(sys.stdout, "") if sys.stdout and isinstance(error, OSError) else None
+    # A line, since a long text that was refused may have left nothing behind to try again with.
+    loss = written(sys.stdout, "\n") if sys.stdout and isinstance(error, OSError) else None
     if loss is not None:
         report.error(DomainschedError("cannot write the answer", why=loss.strerror or str(loss)))
     else:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from domainsched import answers, batch, metrics
 from domainsched.connect import opened_table
+from domainsched.credit import CreditBudget
 from domainsched.database import Database
 from domainsched.errors import DomainschedError, ExitCode, Incomplete
-from domainsched.fetch.scraperapi import CreditBudget
 from domainsched.models import RowId, RunSummary, Settled, Upcoming
 from domainsched.names import canonical
 from domainsched.schema import Table

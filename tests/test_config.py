@@ -135,8 +135,6 @@ def test_the_defaults_are_these() -> None:
         ("DOMAIN_SCHEDULER_BATCH_SIZE", "50", "limit", 50),
         ("DOMAIN_SCHEDULER_INTERVAL_MINUTES", "5", "interval", timedelta(minutes=5)),
         ("DOMAIN_PROCESSING_INTERVAL_MINUTES", "0.5", "interval", timedelta(seconds=30)),
-        ("LOG_LEVEL", "WARN", "log_level", 30),
-        ("LOG_LEVEL", "trace", "log_level", None),
         ("SCRAPER_API_MAX_RETRIES", "3", "scraper_retries", 2),
         ("SCRAPER_API_MAX_RETRIES", "1", "scraper_retries", 0),
         ("SCRAPER_API_MAX_RETRIES", "0", "scraper_retries", 0),
@@ -149,6 +147,15 @@ def test_old_names_still_work_and_give_way_to_the_new(
     new = {FIELDS[name].metadata["env"]: "7"}
     assert loaded(name, {}, {variable: text, **new}) == FIELDS[name].metadata["parse"]("7")
     assert loaded(name, {name: "8"}, {variable: text}) == FIELDS[name].metadata["parse"]("8")
+
+
+@pytest.mark.parametrize(("text", "level"), [("WARN", 30), ("trace", None)])
+def test_the_old_log_level_gives_way_to_the_new_and_is_no_error(
+    text: str, level: int | None
+) -> None:
+    assert loaded("log_level", {}, {"LOG_LEVEL": text}) == level
+    new = {"DOMAINSCHED_LOG_LEVEL": "error"}
+    assert loaded("log_level", {}, {"LOG_LEVEL": text, **new}) == 40
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,10 @@ from sites import sequence as in_turn
 from world import World
 
 from domainsched.addresses import Address
+from domainsched.credit import CreditBudget, Reservation
 from domainsched.errors import ConfigError, DomainschedError, ExitCode
 from domainsched.fetch.scraperapi import (
-    CreditBudget,
     Mode,
-    Reservation,
     ScraperApi,
     ScraperSettings,
     ViaScraperApi,

@@ -16,13 +16,13 @@ from domainsched.adding import Order
 from domainsched.addresses import Address
 from domainsched.batch import Job, Surroundings, process
 from domainsched.config import Settings
+from domainsched.credit import CreditBudget
 from domainsched.database import Database
 from domainsched.dburl import DatabaseUrl
 from domainsched.demo.server import Ports, authority, connections, serving
 from domainsched.demo.sites import SERVED, SITES, Site
 from domainsched.embedded import EmbeddedServer
 from domainsched.errors import ExitCode
-from domainsched.fetch.scraperapi import CreditBudget
 from domainsched.models import Status
 from domainsched.names import canonical
 from domainsched.report import Report

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -22,6 +22,7 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from domainsched.addresses import AddressPolicy
+from domainsched.credit import CreditBudget, Reservation, used_up
 from domainsched.dburl import redact
 from domainsched.errors import ConfigError, DomainschedError
 from domainsched.fetch.body import Body, read_body
@@ -103,63 +104,6 @@ class ScraperSettings:
         }
         wanted = {name: "true" for name, wish in wishes.items() if wish}
         return wanted | ({"country_code": self.country} if self.country else {})
-
-
-@dataclass(slots=True)
-class Reservation:
-    """Credits set apart for one site."""
-
-    credits: int
-    spent: int = 0
-
-
-class CreditBudget:
-    """The credits that may be spent; what is under way counts with the most it may cost."""
-
-    def __init__(self, credits_: int) -> None:
-        self.limit = credits_
-        self.spent = 0
-        self._reserved = 0
-        self._freed = asyncio.Event()
-
-    @asynccontextmanager
-    async def reserved(self, least: int, most: int) -> AsyncIterator[Reservation]:
-        """Set `most` credits apart; near the end of the budget what is left, if `least` is.
-
-        Waits for what others have set apart and may not need.
-
-        Raises:
-            DomainschedError: the budget is used up.
-        """
-        while self._left < most and self._reserved:
-            await self._freed.wait()
-        if self._left < least:
-            raise _used_up(self.limit)
-        with self._kept(Reservation(min(most, self._left))) as reservation:
-            yield reservation
-
-    @contextmanager
-    def _kept(self, reservation: Reservation) -> Iterator[Reservation]:
-        self._reserved += reservation.credits
-        try:
-            yield reservation
-        finally:
-            self._reserved -= reservation.credits
-            self.spent += reservation.spent
-            self._freed.set()
-            self._freed = asyncio.Event()
-
-    @property
-    def _left(self) -> int:
-        return self.limit - self.spent - self._reserved
-
-
-def _used_up(limit: int) -> DomainschedError:
-    return DomainschedError(
-        f"ScraperAPI: the budget of {limit:,} credits is used up",
-        why="it holds for one run, and is not overdrawn",
-        hint="raise --scraper-budget, or leave the rest to the next run",
-    )
 
 
 class ScraperApi:
@@ -326,7 +270,7 @@ class ScraperApi:
 
     def _tell_price(self, max_cost: int) -> NoReturn:
         if max_cost < self._settings.credits + _BYPASS_CREDITS:  # it was the end of the budget
-            raise _used_up(self._budget.limit)
+            raise used_up(self._budget.limit)
         raise VisitError(Failed(Kind.BLOCKED, f"it would cost more than {max_cost} credits"))
 
     async def _message(self, response: httpx.Response) -> str:

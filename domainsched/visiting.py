@@ -1,0 +1,75 @@
+"""What visits are made with, put together from the settings: fetcher, ways, extraction processes.
+
+Imported only when there is a domain to visit: a run with nothing due pays for none of it.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from domainsched.addresses import AddressPolicy
+from domainsched.attempt import Visitor
+from domainsched.batch import Job, Surroundings
+from domainsched.config import Settings, scraper_api_key
+from domainsched.credit import CreditBudget
+from domainsched.extract.pool import ExtractionPool
+from domainsched.fetch import ConnectTo, Fetcher, FetchSettings
+from domainsched.fetch.scraperapi import Mode, ScraperApi, ScraperSettings, ViaScraperApi
+from domainsched.fetch.way import Fetches
+
+
+def visitor(settings: Settings, job: Job, stack: AsyncExitStack) -> Visitor:
+    """Put it together; `stack` ends the extraction processes.
+
+    Raises:
+        ConfigError: the certificate authorities cannot be read, or ScraperAPI cannot be used.
+    """
+    fetcher = Fetcher(fetch_settings(settings, job.surroundings), job.surroundings.resolve)
+    ways = _ways(fetcher, settings, job.surroundings, job.credit_budget)
+    extractor = ExtractionPool(settings.processes, fingerprints=settings.fingerprints)
+    stack.push_async_exit(extractor)
+    return Visitor(ways, extractor, run_id=job.run_id, contact_pages=settings.contact_pages)
+
+
+def fetch_settings(settings: Settings, surroundings: Surroundings) -> FetchSettings:
+    """Say how sites are visited."""
+    return FetchSettings(
+        timeout=settings.timeout,
+        user_agent=settings.user_agent,
+        addresses=AddressPolicy(settings.allow_private, settings.allow_network),
+        verify=not settings.insecure,
+        trust=surroundings.trust,
+        connect_to=tuple(ConnectTo.parse(rule) for rule in settings.connect_to),
+        ignore_robots=settings.ignore_robots,
+        per_address=settings.per_address,
+    )
+
+
+def _ways(
+    fetcher: Fetcher, settings: Settings, surroundings: Surroundings, budget: CreditBudget
+) -> Fetches:
+    """Say by which ways pages are had."""
+    if settings.scraper_api == "off":
+        return fetcher
+    api = ScraperApi(scraper_settings(settings, surroundings), budget, surroundings.resolve)
+    return ViaScraperApi(fetcher, api, Mode(settings.scraper_api))
+
+
+def scraper_settings(settings: Settings, surroundings: Surroundings) -> ScraperSettings:
+    """Say how ScraperAPI is asked.
+
+    Raises:
+        ConfigError: its key cannot be read, or is none.
+    """
+    return ScraperSettings(
+        key=scraper_api_key(settings),
+        endpoint=settings.scraper_api_url,
+        render=settings.scraper_render,
+        premium=settings.scraper_premium,
+        ultra_premium=settings.scraper_ultra_premium,
+        country=settings.scraper_country,
+        retries=settings.scraper_retries,
+        timeout=settings.scraper_timeout,
+        addresses=AddressPolicy(settings.allow_private, settings.allow_network),
+        trust=surroundings.trust,
+    )
