@@ -4,47 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from domainsched.config import Settings
-from domainsched.credit import CreditBudget
 from domainsched.database import Database
-from domainsched.models import Claim, Outcome, RowId, RunSummary, Settled
+from domainsched.job import Job
+from domainsched.models import Claim, Outcome, RunSummary, Settled
 from domainsched.queue import Queue
 from domainsched.retry import Policy
 from domainsched.schema import Table
 from domainsched.worker import Plan, Run, Stop, Visit
-
-if TYPE_CHECKING:
-    from domainsched.fetch import Resolve
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the demo puts in the place of the internet."""
-
-    resolve: Resolve | None = None
-    """Names to addresses; the machine's resolver when None."""
-    trust: tuple[Path, ...] = ()
-    """Further certificate authorities, PEM."""
-
-
-INTERNET = Surroundings()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a run is for; the runs of one command share `run_id` and `credit_budget`."""
-
-    run_id: str
-    credit_budget: CreditBudget
-    wanted: Sequence[RowId] | None = None
-    """The rows to take, all of them; those that are due when None."""
-    surroundings: Surroundings = INTERNET
 
 
 async def process(

@@ -12,6 +12,7 @@ from domainsched.connect import opened_table
 from domainsched.credit import CreditBudget
 from domainsched.database import Database
 from domainsched.errors import DomainschedError, ExitCode, Incomplete
+from domainsched.job import Job
 from domainsched.models import RowId, RunSummary, Settled, Upcoming
 from domainsched.names import canonical
 from domainsched.schema import Table
@@ -48,7 +49,7 @@ class Rounds:
                 self._database,
                 self._table,
                 self._session.settings,
-                batch.Job(self._session.run_id, self._budget, wanted),
+                Job(self._session.run_id, self._budget, wanted),
                 stop=self._stop,
                 on_begin=report.begun,
                 on_settled=self._settled,

@@ -9,13 +9,13 @@ from contextlib import AsyncExitStack
 
 from domainsched.addresses import AddressPolicy
 from domainsched.attempt import Visitor
-from domainsched.batch import Job, Surroundings
 from domainsched.config import Settings, scraper_api_key
 from domainsched.credit import CreditBudget
 from domainsched.extract.pool import ExtractionPool
 from domainsched.fetch import ConnectTo, Fetcher, FetchSettings
 from domainsched.fetch.scraperapi import Mode, ScraperApi, ScraperSettings, ViaScraperApi
 from domainsched.fetch.way import Fetches
+from domainsched.job import Job, Surroundings
 
 
 def visitor(settings: Settings, job: Job, stack: AsyncExitStack) -> Visitor:

@@ -14,7 +14,7 @@ from typing import Any
 
 from domainsched.adding import Order
 from domainsched.addresses import Address
-from domainsched.batch import Job, Surroundings, process
+from domainsched.batch import process
 from domainsched.config import Settings
 from domainsched.credit import CreditBudget
 from domainsched.database import Database
@@ -23,6 +23,7 @@ from domainsched.demo.server import Ports, authority, connections, serving
 from domainsched.demo.sites import SERVED, SITES, Site
 from domainsched.embedded import EmbeddedServer
 from domainsched.errors import ExitCode
+from domainsched.job import Job, Surroundings
 from domainsched.models import Status
 from domainsched.names import canonical
 from domainsched.report import Report
