@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from domainsched.errors import InvalidName
+from domainsched.fetch.failure import clean_text
 from domainsched.fetch.way import Fetches, Visits
 from domainsched.models import Claim, Failed, Found, Kind, Outcome, Page
 from domainsched.names import canonical
@@ -62,16 +63,22 @@ class Visitor:
     ) -> tuple[Columns, list[dict[str, Any]]]:
         """Fill in what contact pages tell; also says which pages were read, or why not."""
         pages = [{"url": home.url, "status": home.status}]
-        for url in columns["domain_metadata"].get("contact_pages", ())[: self._contact_pages]:
-            if not _lacks_contacts(columns):
+        left = self._contact_pages
+        for url in columns["domain_metadata"].get("contact_pages", ()):
+            if not left or not _lacks_contacts(columns):
                 break
-            found, told = await self._contacts(site, url)
+            page = await site.page(url)
+            kind = page.kind if isinstance(page, Failed) else None
+            if kind is not Kind.BAD_REDIRECT:  # not even asked for, if it is another site's
+                left -= 1
+            found, told = await self._contacts(page, url)
             columns = _merged(columns, found, told["url"])
             pages.append(told)
+            if kind is Kind.RATE_LIMITED:
+                break
         return columns, pages
 
-    async def _contacts(self, site: Visits, url: str) -> tuple[Columns, dict[str, Any]]:
-        page = await site.page(url)
+    async def _contacts(self, page: Page | Failed, url: str) -> tuple[Columns, dict[str, Any]]:
         if isinstance(page, Failed):
             return {}, {"url": url, "error": page.detail}
         told = {"url": page.url, "status": page.status}
@@ -90,7 +97,7 @@ class Visitor:
             "ssl_issuer": tls.get("issuer"),
             "ssl_version": tls.get("version"),
             "ssl_expiry_date": tls.get("expires"),
-            "server_type": page.headers.get("server"),
+            "server_type": clean_text(page.headers.get("server", "")) or None,
             "ip_address": page.ip_address or None,
             "server_response_time": _milliseconds(page.elapsed),
             "domain_metadata": {**columns["domain_metadata"], "visit": visit},

@@ -5,7 +5,8 @@ Imported only when there is a domain to visit: a run with nothing due pays for n
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import resource
+from contextlib import AsyncExitStack, suppress
 
 from domainsched.addresses import AddressPolicy
 from domainsched.attempt import Visitor
@@ -24,11 +25,19 @@ def visitor(settings: Settings, job: Job, stack: AsyncExitStack) -> Visitor:
     Raises:
         ConfigError: the certificate authorities cannot be read, or ScraperAPI cannot be used.
     """
+    _raise_limit_of_files()
     fetcher = Fetcher(fetch_settings(settings, job.surroundings), job.surroundings.resolve)
     ways = _ways(fetcher, settings, job.surroundings, job.credit_budget)
     extractor = ExtractionPool(settings.processes, fingerprints=settings.fingerprints)
     stack.push_async_exit(extractor)
     return Visitor(ways, extractor, run_id=job.run_id, contact_pages=settings.contact_pages)
+
+
+def _raise_limit_of_files() -> None:
+    """Let a visit have its connections, up to four: the usual 1,024 descriptors are soon used."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a lower limit of its own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def fetch_settings(settings: Settings, surroundings: Surroundings) -> FetchSettings:

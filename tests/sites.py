@@ -95,6 +95,12 @@ class Exchange:
                 if self.stopping.wait(interval):
                     return
 
+    def drip_pieces(self, piece: bytes) -> None:
+        """Send `piece` again and again until the visitor has had enough."""
+        with suppress(OSError):
+            while not self.stopping.is_set():
+                self._connection.sendall(piece)
+
     def wait_until_closed(self) -> None:
         """Return when the visitor hangs up."""
         with suppress(OSError):

@@ -305,6 +305,41 @@ async def test_contact_pages_are_read_in_order_and_not_more_than_allowed() -> No
     assert columns["email_addresses"] == ["c@a.test", "i@a.test"]
 
 
+OTHER = "https://help.a.test/contact"
+
+
+async def visited(first: Failed) -> list[str]:
+    """Visit a site that names three contact pages, of which the first fails so."""
+    home = extracted([], [])
+    home["domain_metadata"]["contact_pages"] = [OTHER, CONTACT, IMPRINT]
+    fetcher = Fetcher(PAGE, {OTHER: first, CONTACT: at(CONTACT), IMPRINT: at(IMPRINT)})
+    further = {CONTACT: extracted([], []), IMPRINT: extracted([], [])}
+    await attempt("a.test", fetcher, Extractor(home, further))
+    return fetcher.urls
+
+
+async def test_a_page_of_another_site_takes_no_contact_pages_place() -> None:
+    assert await visited(Failed(Kind.BAD_REDIRECT, "not a page of the same site")) == [
+        OTHER,
+        CONTACT,
+        IMPRINT,
+    ]
+    assert await visited(Failed(Kind.HTTP_4XX, "HTTP 404")) == [OTHER, CONTACT]
+
+
+async def test_a_site_that_asks_to_wait_is_asked_for_nothing_more() -> None:
+    assert await visited(Failed(Kind.RATE_LIMITED, "HTTP 429")) == [OTHER]
+
+
+async def test_what_a_server_calls_itself_is_one_clean_line() -> None:
+    hostile = replace(PAGE, headers={"server": "ng\x1b]0;owned\x07inx \u202egpj" + "x" * 9000})
+    outcome = await attempt("a.test", Fetcher(hostile), Extractor(EXTRACTED))
+    assert isinstance(outcome, Found)
+    kept = outcome.columns["server_type"]
+    assert kept.isprintable()
+    assert len(kept) <= 300
+
+
 @pytest.mark.parametrize(
     ("home", "contact_pages"),
     [

@@ -47,7 +47,7 @@ from visits import fail, fetch, home, limits, visit
 
 from domainsched.addresses import Address, AddressPolicy
 from domainsched.errors import ConfigError
-from domainsched.fetch import ConnectTo, Fetcher, FetchSettings, SystemResolver
+from domainsched.fetch import ConnectTo, Fetcher, FetchSettings, Resolve, SystemResolver
 from domainsched.fetch.connect import tls_context
 from domainsched.fetch.failure import VisitError, clean_text
 from domainsched.fetch.redirect import redirect_target
@@ -84,7 +84,7 @@ class Names:
         return found
 
 
-async def resolved(sites: Sites, name: str, names: Names, **changes: object) -> Page | Failed:
+async def resolved(sites: Sites, name: str, names: Resolve, **changes: object) -> Page | Failed:
     """Visit a site by looking its name up in `names`."""
     changed = limits(sites, **{"connect_to": sites.connect_to_ports, **changes})
     async with Fetcher(changed, names) as fetcher:
@@ -357,6 +357,17 @@ async def test_a_silent_resolver_may_be_our_networks_fault(sites: Sites) -> None
     assert len(names.asked) == 2
 
 
+async def test_a_name_server_that_outlasts_the_visit_may_be_our_networks_fault(
+    sites: Sites,
+) -> None:
+    async def silent(_: str) -> tuple[()]:
+        await asyncio.Event().wait()
+        return ()
+
+    failed = await resolved(sites, "silent.test", silent, timeout=timedelta(seconds=0.2))
+    assert failed == Failed(Kind.TIMEOUT, "no page within 0.2 s", unreachable=True)
+
+
 async def test_any_answer_at_all_clears_our_network(sites: Sites) -> None:
     failed = await resolved(sites, "flaky.test", Names({"flaky.test": NO_ANSWER}))
     assert isinstance(failed, Failed)
@@ -394,6 +405,35 @@ async def test_the_system_resolver_uses_no_more_threads_than_allowed() -> None:
     resolve = SystemResolver(max_threads=1)
     answers = await asyncio.gather(*(resolve("localhost") for _ in range(20)))
     assert all(HERE in each for each in answers)
+
+
+def test_without_a_thread_to_spare_a_look_up_fails_and_the_next_one_works() -> None:
+    """A machine without threads is played: it would have none for the test either."""
+    script = """
+import asyncio, socket
+from threading import Thread
+from domainsched.fetch import SystemResolver
+
+async def main():
+    resolve, start = SystemResolver(max_threads=1), Thread.start
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    Thread.start = refuse
+    try:
+        await resolve("localhost")
+    except socket.gaierror as error:
+        print(error.errno == socket.EAI_AGAIN, error.strerror)
+    Thread.start = start
+    print(bool(await resolve("localhost")))
+
+asyncio.run(main())
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert (ran.stdout, ran.stderr) == ("True can't start new thread\nTrue\n", "")
 
 
 def test_a_dead_name_server_holds_up_neither_a_look_up_nor_the_exit() -> None:
@@ -641,6 +681,40 @@ async def test_a_decompression_bomb_is_stopped(sites: Sites) -> None:
     assert time.process_time() - started < 1.5
 
 
+def endless(head: bytes, piece: bytes) -> Behaviour:
+    """Send `head`, then `piece` for as long as somebody reads."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n\r\n"
+        )
+        exchange.send(head)
+        exchange.drip_pieces(piece)
+
+    return behave
+
+
+async def test_what_follows_a_compressed_page_is_left(sites: Sites) -> None:
+    """zlib would keep all of it, and copy it with each further piece."""
+    sites.add("behind.test", behaviour=endless(gzip.compress(b"<p>A page"), bytes(1 << 16)))
+    found = await fetch(sites, "behind.test")
+    assert (found.body, found.truncated) == (b"<p>A page", False)
+
+
+async def test_a_body_that_inflates_to_nothing_has_an_end(sites: Sites) -> None:
+    """Blocks of deflate that hold no byte (RFC 1951, section 3.2.4) never fill a page."""
+    begun = gzip.compress(b"")[:10]
+    sites.add("hollow.test", behaviour=endless(begun, b"\0\0\0\xff\xff" * 10_000))
+    failed = await fail(sites, "hollow.test")
+    assert failed == Failed(Kind.PROTOCOL, "no valid HTTP: the answer has no end")
+
+
+@pytest.mark.parametrize("coding", ["none", "utf-8", "identity", "binary, identity"])
+async def test_a_coding_that_nobody_knows_is_none(sites: Sites, coding: str) -> None:
+    sites.add("word.test", behaviour=page("<p>Plain", headers={"Content-Encoding": coding}))
+    assert (await fetch(sites, "word.test")).body == b"<p>Plain"
+
+
 @pytest.mark.parametrize(
     ("name", "behaviour", "detail"),
     [
@@ -676,7 +750,7 @@ async def test_a_decompression_bomb_is_stopped(sites: Sites) -> None:
                     b"1\r\nx\r\n" * 60_000,
                 )
             ),
-            "a body in more than 50000 pieces",
+            "a body in too many small pieces",
         ),
     ],
 )
@@ -959,6 +1033,8 @@ async def test_a_challenge_is_recognised_by_its_page(sites: Sites) -> None:
     [
         ("text/html", b"anything", None),
         ("TEXT/HTML;charset=x", b"anything", None),
+        ("text/html, text/html; charset=utf-8", b"anything", None),
+        ("text/html, application/json", b"{}", Kind.NOT_HTML),
         ("application/xhtml+xml", b"<html/>", None),
         ("", b" \r\n\t<!DocType html>", None),
         ("", b"\xef\xbb\xbf<HTML >", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from ipaddress import ip_address
 from threading import Event
@@ -520,3 +521,34 @@ async def test_the_shorter_limit_ends_first_and_the_budget_after_it() -> None:
             async with budget.limit(timedelta(seconds=0.05)):
                 await asyncio.sleep(60)
         assert budget.elapsed < timedelta(seconds=0.4)
+
+
+# --- room for large pages -------------------------------------------------------------------------
+
+
+async def test_only_so_many_large_pages_are_held_at_once(sites: Sites) -> None:
+    """A visit has its page until it ends: five hundred of 2 MB would be 1.3 GB."""
+    large, small = page("<p>" + "x" * 200_000), page("<p>small")
+    names = [f"large{number}.test" for number in range(33)]
+    sites.add(*names, behaviour=large, robots=NO_ROBOTS)
+    sites.add("small.test", behaviour=small)
+    async with Fetcher(limits(sites)) as fetcher, AsyncExitStack() as visits:
+        for name in names[:32]:
+            site = await visits.enter_async_context(fetcher.site(name))
+            assert isinstance(await site.home(), Page)
+        waiting = asyncio.create_task(home(fetcher, names[32]))
+        await asyncio.to_thread(sites.wait_for_requests, names[32])
+        assert isinstance(await home(fetcher, "small.test"), Page)
+        assert not waiting.done()
+        await visits.aclose()
+        assert isinstance(await waiting, Page)
+
+
+async def test_time_between_the_pages_of_a_visit_is_not_the_visits(sites: Sites) -> None:
+    """What was read waits for a free process; the time of the next page does not run then."""
+    sites.add("between.test", behaviour=page("<p>home"))
+    limited = limits(sites, timeout=timedelta(seconds=3))
+    async with Fetcher(limited) as fetcher, fetcher.site("between.test") as site:
+        assert isinstance(await site.home(), Page)
+        await asyncio.sleep(3.1)  # what is tested is that time passes
+        assert isinstance(await site.page("https://between.test/contact"), Page)

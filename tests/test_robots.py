@@ -390,6 +390,20 @@ def test_any_bytes_are_read(data: bytes, end: bytes) -> None:
     assert Rules(data + end, "domainsched").allow(httpx.URL("https://a.test/")) in {True, False}
 
 
+async def test_a_visit_follows_few_redirects_of_robots_txt_however_many_there_are(
+    sites: Sites,
+) -> None:
+    """Every hop of a visit may be an origin with a robots.txt that leads to somebody else."""
+    for number in range(10):
+        onward = redirect(f"https://hop{number + 1}.test/")
+        sites.add(f"hop{number}.test", behaviour=onward, robots=redirect("https://victim.test/0"))
+    sites.add("hop10.test")
+    steps = {f"/{number}": redirect(f"/{number + 1}") for number in range(5)}
+    sites.add("victim.test", behaviour=paths(steps))
+    await fetch(sites, "hop0.test")
+    assert len(asked(sites, "victim.test")) <= 8
+
+
 # --- for another way to the page ------------------------------------------------------------------
 
 

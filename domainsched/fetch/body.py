@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import httpx
@@ -10,6 +12,10 @@ import httpx
 from domainsched.fetch.failure import body_errors, fail
 from domainsched.models import Kind
 
+_CODINGS = frozenset(
+    {"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz"}
+)
+"""Those that IANA has registered and that would have to be undone."""
 _GZIP = frozenset({"gzip", "x-gzip"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _BARE = -zlib.MAX_WBITS
@@ -18,6 +24,13 @@ _BOMB_RATIO = 100
 """Markup packs 5 to 20 times; only a body made for it comes past 100 (deflate's limit is 1032)."""
 _MAX_PIECES = 50_000
 """Each chunk costs some 10 microseconds to parse, however small it is."""
+_FEW_PIECES = 2_000
+_MIN_PIECE_BYTES = 16
+"""On average, where there are more than a few: no server sends less, but to keep us busy."""
+LARGE_BYTES = 128 * 1024
+"""A page of more has to wait until there is room for it."""
+_TURN = 200
+"""Pieces after which others have theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +42,12 @@ class Body:
     """It went on past the limit."""
 
 
-async def read_body(response: httpx.Response, max_bytes: int) -> Body:
+async def read_body(
+    response: httpx.Response, max_bytes: int, make_room: Callable[[], Awaitable[None]] | None = None
+) -> Body:
     """Read up to `max_bytes`, counted after decompression.
+
+    `make_room` is awaited when it turns out to be a large one.
 
     Raises:
         VisitError: `protocol` for a body that is broken or in an unknown coding, `too_large` for a
@@ -41,8 +58,13 @@ async def read_body(response: httpx.Response, max_bytes: int) -> Body:
     with body_errors():
         async for piece in response.aiter_raw():
             sink.write(piece)
-            if sink.is_full:
+            if sink.is_full or sink.is_done:
                 break
+            if make_room and len(sink.data) > LARGE_BYTES:
+                await make_room()
+                make_room = None
+            if sink.pieces % _TURN == 0:
+                await asyncio.sleep(0)
     if not sink.is_full:
         sink.check_end()
     return Body(bytes(sink.data[:max_bytes]), truncated=sink.is_full)
@@ -66,14 +88,15 @@ async def read_rest(response: httpx.Response) -> None:
 
 
 def _inflater(response: httpx.Response) -> zlib._Decompress | _Deflate | None:
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    if coding in _GZIP:
-        return zlib.decompressobj(_GZIP_OR_ZLIB)
-    if coding == "deflate":
-        return _Deflate()
-    if coding in {"identity", ""}:
+    codings = response.headers.get("content-encoding", "").lower().split(",")
+    applied = [coding.strip() for coding in codings if coding.strip() in _CODINGS]
+    if not applied:  # "none", "utf-8": words that mean nothing, as browsers see it
         return None
-    raise fail(Kind.PROTOCOL, f"content coding {coding!r}, which was not asked for")
+    if len(applied) == 1 and applied[0] in _GZIP:
+        return zlib.decompressobj(_GZIP_OR_ZLIB)
+    if applied == ["deflate"]:
+        return _Deflate()
+    raise fail(Kind.PROTOCOL, f"content coding {', '.join(applied)!r}, which was not asked for")
 
 
 class _Deflate:
@@ -118,16 +141,27 @@ class _Sink:
         self._inflater = inflater
         self._max_bytes = max_bytes
         self._wire_bytes = 0
-        self._pieces = 0
+        self._raw_bytes = 0
+        self._bytes_behind = 0
+        self.pieces = 0
 
     @property
     def is_full(self) -> bool:
         return len(self.data) >= self._max_bytes
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing but rubbish comes, behind the end of a compressed body."""
+        return self._bytes_behind > _MAX_REST_BYTES
+
     def write(self, piece: bytes) -> None:
-        self._pieces += 1
-        if self._pieces > _MAX_PIECES:
-            raise fail(Kind.PROTOCOL, f"a body in more than {_MAX_PIECES} pieces")
+        self.pieces += 1
+        self._raw_bytes += len(piece)
+        if self.pieces > min(_MAX_PIECES, _FEW_PIECES + self._raw_bytes // _MIN_PIECE_BYTES):
+            raise fail(Kind.PROTOCOL, "a body in too many small pieces")
+        if self._inflater is not None and self._inflater.eof:
+            self._bytes_behind += len(piece)  # zlib would keep it all, and copy it each time
+            return
         room = self._max_bytes - len(self.data)
         self.data += self._inflate(self._inflater, piece, room) if self._inflater else piece[:room]
 

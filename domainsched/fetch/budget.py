@@ -16,11 +16,12 @@ class Budget:
         self._started = self._loop.time()
         self._deadline = self._started + time.total_seconds()
         self._limits: list[asyncio.Timeout] = []
+        self._paused: float | None = None
 
     @property
     def elapsed(self) -> timedelta:
         """The time used up, without that spent standing still."""
-        return timedelta(seconds=self._loop.time() - self._started)
+        return timedelta(seconds=(self._paused or self._loop.time()) - self._started)
 
     @asynccontextmanager
     async def limit(self, time: timedelta | None = None) -> AsyncIterator[None]:
@@ -34,6 +35,21 @@ class Budget:
                 self._limits.remove(limit)
 
     @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let time pass in the block; from its end to the next such block there is none."""
+        if self._paused is not None:
+            self._put_off(self._loop.time() - self._paused)
+            self._paused = None
+        try:
+            yield
+        finally:
+            self._paused = self._loop.time()
+
+    def _put_off(self, waited: float) -> None:
+        self._started += waited
+        self._deadline += waited
+
+    @contextmanager
     def standing_still(self) -> Iterator[None]:
         """Let the block take as long as it takes; every limit is put off by that."""
         began, ends = self._loop.time(), [limit.when() for limit in self._limits]
@@ -43,7 +59,6 @@ class Budget:
             yield
         finally:
             waited = self._loop.time() - began
-            self._started += waited
-            self._deadline += waited
+            self._put_off(waited)
             for limit, end in zip(self._limits, ends, strict=True):
                 limit.reschedule(None if end is None else end + waited)

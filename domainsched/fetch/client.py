@@ -35,6 +35,13 @@ class Client:
         self._budget = budget
         self._connections = Connections(network, budget)
         self._cookies = Cookies()
+        self._room = network.room
+        self._has_room = False
+
+    @property
+    def heard(self) -> bool:
+        """Whether any name was found."""
+        return self._connections.heard
 
     @once_more
     async def connect(self, url: httpx.URL) -> None:
@@ -82,8 +89,17 @@ class Client:
             async with self._budget.limit(_REST):
                 await read_rest(response)
 
+    async def make_room(self) -> None:
+        """Wait for room for a large page, which the visit then has until it is closed."""
+        if not self._has_room:
+            with self._budget.standing_still():
+                await self._room.acquire()
+            self._has_room = True
+
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._has_room:
+            self._room.release()
         await self._connections.aclose()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from domainsched.models import Kind
 
 _MAX_ADDRESSES = 4
 """Of one host: the time to connect is divided among them."""
+_LARGE_PAGES = 32
+"""At once, from the reading to the end of the visit."""
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -72,6 +75,8 @@ class Network:
     resolve: Resolve
     tls: ssl.SSLContext
     places: Places
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LARGE_PAGES))
+    """For large pages: five hundred of 2 MB, waiting to be read, were 1.3 GB."""
 
 
 @dataclass(slots=True)
@@ -122,6 +127,11 @@ class Dialer:
         self._give_way = give_way
         self._backend = httpcore.AnyIOBackend()
         self._known: dict[str, Sequence[Address]] = {}
+
+    @property
+    def heard(self) -> bool:
+        """Whether any name was found: a network is there."""
+        return bool(self._known)
 
     async def dial(self, url: httpx.URL) -> Line:
         """Open a connection to the origin of `url`, with TLS if it is https.

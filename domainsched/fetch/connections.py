@@ -16,6 +16,8 @@ _MAX_IDLE = 3
 _MAX_HEAD_BYTES = 128 * 1024
 """Read before a final answer is complete. A flood of 1xx answers is as bad as a long one."""
 _MAX_FIELDS = 1000
+_MAX_WIRE_BYTES = 8 * 1024 * 1024
+"""Of a body, as it comes: what inflates to nothing, or follows its end, is never full."""
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -26,6 +28,11 @@ class Connections:
     def __init__(self, network: Network, budget: Budget) -> None:
         self._idle: dict[str, _Connection] = {}
         self._dialer = Dialer(network, budget, give_way=self.aclose)
+
+    @property
+    def heard(self) -> bool:
+        """Whether any name was found."""
+        return self._dialer.heard
 
     async def open(self, url: httpx.URL) -> None:
         """See to it that there is a connection to send a request for `url` on."""
@@ -110,7 +117,7 @@ class _Connection:
         request = httpcore.Request("GET", core_url(url), headers=list(fields))
         self._stream.allowance = _MAX_HEAD_BYTES
         response = await self._http.handle_async_request(request)
-        self._stream.allowance = None
+        self._stream.allowance = _MAX_WIRE_BYTES
         self.was_used = True
         if len(response.headers) > _MAX_FIELDS:
             raise httpcore.RemoteProtocolError(f"more than {_MAX_FIELDS} header fields")
@@ -121,7 +128,7 @@ class _Connection:
 
 
 class _Metered(httpcore.AsyncNetworkStream):
-    """Lets only so much be read until the head of an answer is complete."""
+    """Lets only so much be read of the head of an answer, and of its body."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -132,7 +139,7 @@ class _Metered(httpcore.AsyncNetworkStream):
         if self.allowance is not None:
             self.allowance -= len(data)
             if self.allowance < 0:
-                raise httpcore.RemoteProtocolError("the head of the answer has no end")
+                raise httpcore.RemoteProtocolError("the answer has no end")
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature

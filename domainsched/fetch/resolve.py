@@ -29,7 +29,7 @@ class SystemResolver:
     """
 
     def __init__(
-        self, *, timeout: timedelta = timedelta(seconds=10), max_threads: int = 128
+        self, *, timeout: timedelta = timedelta(seconds=10), max_threads: int = 1024
     ) -> None:
         self._timeout = timeout
         self._places = asyncio.Semaphore(max_threads)
@@ -39,7 +39,11 @@ class SystemResolver:
         await self._places.acquire()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Sequence[Address]] = loop.create_future()
-        Thread(target=self._look_up, args=(host, loop, answer), daemon=True).start()
+        try:
+            Thread(target=self._look_up, args=(host, loop, answer), daemon=True).start()
+        except RuntimeError as error:  # this machine has no thread to spare
+            self._places.release()
+            raise socket.gaierror(socket.EAI_AGAIN, str(error)) from None
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
                 return await answer

@@ -23,6 +23,9 @@ _MAX_BYTES = 500 * 1024
 """RFC 9309, section 2.5; the rest is ignored."""
 _MAX_REDIRECTS = 5
 """RFC 9309, section 2.3.1.2."""
+_MAX_REDIRECTS_OF_ALL = 8
+"""Of one visit, whose every hop may be an origin with a robots.txt of its own: redirects of these
+could aim fifty requests of one visit at somebody else."""
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERRORS = 500
 
@@ -95,6 +98,7 @@ class Robots:
         self._budget = budget
         self._robot = settings.user_agent.partition(" ")[0].partition("/")[0]
         self._known: dict[httpx.URL, Rules] = {}
+        self._redirects_left = _MAX_REDIRECTS_OF_ALL
 
     async def allow(self, url: httpx.URL) -> bool:
         """Whether `url` may be asked for; its origin's robots.txt is read if it was not yet.
@@ -130,6 +134,9 @@ class Robots:
                 raise (error if url == source else redirected(error, str(url))) from error
             if isinstance(answer, Rules):
                 return answer
+            if not self._redirects_left:
+                break
+            self._redirects_left -= 1
             url = answer
         return _NO_RULES
 

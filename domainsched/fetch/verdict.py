@@ -102,6 +102,10 @@ def _no_page(status: int, headers: Mapping[str, str], body: bytes) -> Failed | N
 
 
 def _media_type(headers: Mapping[str, str]) -> str:
-    """The type without its parameters; empty if there is none or it is malformed."""
-    essence = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return essence if "/" in essence else ""
+    """The type without its parameters; empty if there is none or it is malformed.
+
+    Of several fields the last that can be read (WHATWG Fetch, "extract a MIME type").
+    """
+    fields = headers.get("content-type", "").split(",")
+    types = [field.partition(";")[0].strip().lower() for field in fields]
+    return next((each for each in reversed(types) if "/" in each), "")

@@ -129,11 +129,13 @@ class Site:
 
     async def _within_budget(self, answer: Awaitable[_Answer]) -> _Answer:
         try:
-            async with self._budget.limit():
-                return await answer
+            with self._budget.running():
+                async with self._budget.limit():
+                    return await answer
         except TimeoutError:
             detail = f"no page within {self._settings.timeout.total_seconds():g} s"
-            raise VisitError(Failed(Kind.TIMEOUT, detail), conclusive=True) from None
+            failed = Failed(Kind.TIMEOUT, detail, unreachable=not self._client.heard)
+            raise VisitError(failed, conclusive=True) from None
 
     async def _enter(self, door: httpx.URL) -> Page:
         """Come to the home page, sent on once by a page that is none in its own right."""
@@ -202,7 +204,7 @@ class Site:
 
     async def _body(self, response: httpx.Response, headers: Mapping[str, str]) -> Body:
         if may_be_page(response.status_code, headers):
-            return await read_body(response, self._settings.max_body_bytes)
+            return await read_body(response, self._settings.max_body_bytes, self._client.make_room)
         with suppress(VisitError):  # the status says more than the fault of an error page
             return await read_body(response, _GLANCE_BYTES)
         return Body(b"", truncated=False)
