@@ -5,13 +5,14 @@ from __future__ import annotations
 import codecs
 import time
 from itertools import pairwise
+from urllib.parse import urljoin
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainsched.extract import guard
-from domainsched.extract.document import parse
+from domainsched.extract.document import host_of, join, parse, split
 from domainsched.extract.encoding import clean, decode
 
 MEGABYTE = 1024 * 1024
@@ -218,3 +219,54 @@ def test_the_guard_looks_at_a_page_once() -> None:
 @given(st.text(alphabet="<>/ab='\" \n", max_size=300))
 def test_what_is_kept_is_a_beginning(markup: str) -> None:
     assert markup.startswith(guard.cut(markup))
+
+
+PIECES = [
+    *"ab0.:/?#;%[]!-_~&=@\\ ",
+    "..",
+    "./",
+    "//",
+    "http://",
+    "https://",
+    "h.de",
+    "\u00e9",
+    ":80",
+]
+REFERENCES = st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
+ORIGINS = st.sampled_from(
+    ["https://h.de", "http://H.de:8080/a/", "https://u@h.de/", "https://[::1]"]
+)
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(st.builds(str.__add__, ORIGINS, REFERENCES), REFERENCES)
+def test_a_reference_is_resolved_the_short_way_as_the_long_way(base: str, href: str) -> None:
+    """A tab, which browsers pass over, makes it the long way."""
+    assert join(base, href) == join(base, f"{href[:1]}\t{href[1:]}")
+
+
+@pytest.mark.parametrize(
+    "base", ["https://h.de", "https://h.de/a/../b/c;d?e#f", "http://h.de:80/?"]
+)
+@pytest.mark.parametrize(
+    "href",
+    [
+        *("x", "x/y/?a=b#c", "/x", "/x/?a:b", "//i.de", "//i.de/x#y", "https://i.de/x", "../x"),
+        *("./x", "/a/../b", "/a//b", "a//b", "a/.", "x;", "x?", "x#", "?x", "#x", "a;b?c", "/;"),
+        "//i.de?",
+    ],
+)
+def test_a_reference_is_resolved_as_urljoin_does(base: str, href: str) -> None:
+    assert join(base, href) == urljoin(base, href)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.builds(str.__add__, ORIGINS, REFERENCES))
+def test_a_host_is_the_one_of_the_parts(url: str) -> None:
+    assert host_of(url) == (split(url).hostname or "").removeprefix("www.")
+
+
+def test_no_character_is_cleaned_another_way_where_the_text_seems_clean() -> None:
+    """A line break makes it the long way."""
+    texts = [f"a{chr(code)} b" for code in range(0x110000)]
+    assert [text for text in texts if clean(text) != clean(f"\n{text}")] == []

@@ -24,6 +24,7 @@ _MAX_HREF = 1_000
 """Characters; longer texts are sentences, longer URLs are searches."""
 
 _NO_LETTERS = re.compile(r"[\W_]+")  # the accents that NFKD sets apart are no letters either
+_NO_ASCII_LETTERS = {code: None for code in range(0x80) if not chr(code).isalnum()}
 
 _CONTACT = """
     contact|contact us|contacts|contact info|contact information|get in touch|reach us|write to us
@@ -63,7 +64,9 @@ _ABOUT = """
 def _letters(text: str) -> str:
     """Give the letters and digits, small and without accents: `Über uns` is `uberuns`."""
     text = text.lower()
-    return _NO_LETTERS.sub("", text if text.isascii() else normalize("NFKD", text))
+    if text.isascii():
+        return text.translate(_NO_ASCII_LETTERS)  # what the pattern would do, several times as fast
+    return _NO_LETTERS.sub("", normalize("NFKD", text))
 
 
 _PROMISE = {
@@ -74,6 +77,9 @@ _PROMISE = {
 }
 """What a page promises, by the letters of its name: contact pages first, then those that some
 countries' laws ask to name an address, then those that may."""
+
+_BEGINNINGS = frozenset(name[:3] for name in _PROMISE)
+"""Of what promises something; few other texts begin so."""
 
 _FILE = re.compile(
     r"\.(?!(?:html?|php\d?|aspx?|jsp|cfm|xhtml|shtml|do|cgi|pl)$)[a-z0-9]{2,5}$", re.IGNORECASE
@@ -121,13 +127,18 @@ def _promise(href: str, node: LexborNode) -> int:
 def _promise_of_path(href: str) -> int:
     """Rate the last piece of the path, and the first value of the query."""
     path, _, query = href.partition("#")[0].partition("?")
-    by_piece = _promise_of(_FILE_END.sub("", path.rstrip("/").rpartition("/")[2]))
-    return max(by_piece, _promise_of(query.partition("&")[0].rpartition("=")[2]))
+    piece = path.rstrip("/").rpartition("/")[2]
+    by_piece = _promise_of(_FILE_END.sub("", piece) if "." in piece else piece)
+    by_value = _promise_of(query.partition("&")[0].rpartition("=")[2]) if query else 0
+    return max(by_piece, by_value)
 
 
 def _promise_of(text: str) -> int:
     """Rate a text, or a piece of a URL; what is long is a headline, and what is short nothing."""
     text = unquote(text) if "%" in text else text
+    beginning = text[:3]
+    if beginning.isascii() and beginning.isalnum() and beginning.lower() not in _BEGINNINGS:
+        return 0
     return _PROMISE.get(_letters(text), 0) if 2 <= len(text) <= _MAX_TEXT else 0  # noqa: PLR2004
 
 

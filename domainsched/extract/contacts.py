@@ -67,6 +67,16 @@ _MAYBE_DISGUISED = re.compile(
 """Every alternative begins with a rare character: that is what makes the look a fast one."""
 
 _AT_SIGN = re.compile("[@\uff20]")
+_AT_IN_BRACKETS = re.compile(
+    rf"[\[({{<\uff08\u3010]\s?(?:{_AT_WORDS})\s?[\])}}>\uff09\u3011]", re.IGNORECASE
+)
+_DOT_SIGN = re.compile("DOT")
+_DOT_IN_WORDS = re.compile(_SPOKEN_DOT, re.IGNORECASE)
+_AT_SPACED = re.compile("@|_at_", re.IGNORECASE)
+_PLAIN_FORMS = ((_BRACKETED, _AT_IN_BRACKETS), (_DOT_ONLY, _AT_SIGN), (_CAPITALS, _DOT_SIGN))
+_DOUBTFUL_FORMS = ((_SPOKEN, _DOT_IN_WORDS), (_SPACED, _AT_SPACED))
+"""The forms of disguise, which are slow to look for, each with what it cannot do without."""
+
 _STAND_IN = re.compile(r"([★☆●◎■◆＃＊#*])\s?を\s?[「『(（]?\s?[@＠]")  # noqa: RUF001 - Japanese
 """Japanese pages write another character, and say which."""
 
@@ -212,13 +222,13 @@ def _spelled(line: str, host: str) -> Iterator[str]:
     Words that sentences use too ("sales at acme dot com") count for the site's own domain, and
     where both are words for that of a great mail host.
     """
-    for form in (_BRACKETED, _DOT_ONLY, _CAPITALS):
+    for form in (form for form, sign in _PLAIN_FORMS if sign.search(line)):
         yield from (_spoken(*found.groups()) for found in form.finditer(line))
-    for form in (_SPOKEN, _SPACED):
+    for form in (form for form, sign in _DOUBTFUL_FORMS if sign.search(line)):
         for found in form.finditer(line):
             address = _spoken(*found.groups())
             known = _is_of(address, host) or _FREE.fullmatch(address.rpartition("@")[2].lower())
-            if known and (form is _SPACED or re.search(_SPOKEN_DOT, found[0], re.IGNORECASE)):
+            if known and (form is _SPACED or _DOT_IN_WORDS.search(found[0])):
                 yield address
 
 

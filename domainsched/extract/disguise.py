@@ -57,7 +57,7 @@ def disguised(document: Document) -> Iterator[Disguised]:
     encoding, and scripts that put an address together from literals.
     """
     yield from _in_links(document)
-    for node in document.tree.css(_MARKED)[:_MAX_MARKED]:
+    for node in _marked(document):
         attributes = node.attributes
         for mark, rule, reveal in _MARKS:
             if mark in attributes or mark == node.tag:
@@ -153,6 +153,14 @@ _MARKS: tuple[tuple[str, str, _Reveal], ...] = (
     *((name, "data attribute", _joined) for name in _DOMAINS),
 )
 _MARKED = ",".join(f"[{mark}]" if mark.startswith("data-") else mark for mark, *_ in _MARKS)
+_DATA = "|".join(mark[5:] for mark, *_ in _MARKS if mark.startswith("data-"))
+_MAYBE_MARKED = re.compile(rf"data-(?:{_DATA})".encode())  # one beginning: that is found fast
+
+
+def _marked(document: Document) -> list[LexborNode]:
+    markup = document.folded
+    maybe = b"joomla-hidden-mail" in markup or _MAYBE_MARKED.search(markup)
+    return document.tree.css(_MARKED)[:_MAX_MARKED] if maybe else []
 
 
 def _written(script: str) -> Iterator[str]:

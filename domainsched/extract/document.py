@@ -8,7 +8,7 @@ from bisect import bisect
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -82,6 +82,20 @@ _FOREIGN = frozenset(["svg", "math"])
 _COMMENT = re.compile(r"<!--([^<>]{1,120})")
 _ABSOLUTE = re.compile(r"https?://\w", re.IGNORECASE)
 _BREAKS = re.compile(r"[\t\r\n]")
+
+_HOST = "[a-zA-Z0-9][a-zA-Z0-9.-]*+(?::[0-9]{1,4})?+"
+_PIECE = r"!-\"$-.0-9<->@-\[\]-~"  # printable ASCII without # / : ; ? and the backslash
+_PATH = rf"(?:/(?![./])[:{_PIECE}]*+)++"
+_TAIL = r"(?:\?[!-\"$-\[\]-~]++)?+(?:\#[!-\[\]-~]++)?+"
+_PLAIN = re.compile(
+    rf"(?P<absolute>https?://{_HOST}(?:[/?\#][!-~]*+)?+)"
+    rf"|(?P<network>//{_HOST}(?:{_PATH})?+{_TAIL})|(?P<rooted>{_PATH}{_TAIL})"
+    rf"|(?P<relative>(?!\.)[{_PIECE}]++(?:/(?![./])[{_PIECE}]*+)*+{_TAIL})"
+)
+"""References that only need something put before them: no dots to resolve, nothing to escape, and
+nothing empty or with parameters, which `urljoin` would write another way."""
+
+_PLAIN_HOST = re.compile(r"https?://([a-zA-Z0-9.-]++)(?::[0-9]{1,4})?+(?=[/?#]|\Z)")
 _MAX_ASSETS = 500
 _MAX_URL = 2_000
 """Characters; longer ones are data, not addresses, and cost every pattern that looks at them."""
@@ -111,6 +125,8 @@ class Document:
     """What a reader sees: one line a block, white space collapsed."""
     markup: str
     """What was parsed: for a glance whether a closer look can find anything."""
+    folded: bytes
+    """The markup in UTF-8, its ASCII letters in lower case: for a glance at names in any case."""
     comments: str
     """The beginnings of the comments, where plugins leave their names; one a line or more."""
 
@@ -215,10 +231,9 @@ def parse(body: bytes, url: str, headers: Mapping[str, str]) -> Document:
     headers = {name.lower(): value for name, value in headers.items()}
     text, charset = decode(body, headers.get("content-type", ""), host_of(url))
     beginning = guard.cut(text)
+    encoded = beginning.encode("utf-8", "replace")
     # Mutation events make <select> quadratic in its options, and nothing here listens to them.
-    tree = LexborHTMLParser(
-        beginning.encode("utf-8", "replace"), options=LexborDocumentOptions.WO_EVENTS
-    )
+    tree = LexborHTMLParser(encoded, options=LexborDocumentOptions.WO_EVENTS)
     elements, lines = _walk(tree)
     return Document(
         tree=tree,
@@ -229,10 +244,12 @@ def parse(body: bytes, url: str, headers: Mapping[str, str]) -> Document:
         elements=elements,
         lines=lines,
         markup=beginning,
+        folded=encoded.lower(),
         comments="\n".join(_COMMENT.findall(beginning)),
     )
 
 
+@lru_cache(128)
 def split(url: str) -> SplitResult:
     """Split a URL; one that cannot be split is empty."""
     try:
@@ -245,7 +262,9 @@ def split(url: str) -> SplitResult:
 
 def host_of(url: str) -> str:
     """Give a URL's host, in lower case, without `www.`; "" if it has none."""
-    return (split(url).hostname or "").removeprefix("www.")
+    plain = _PLAIN_HOST.match(url)
+    host = plain[1].lower() if plain else split(url).hostname or ""
+    return host.removeprefix("www.")
 
 
 def join(base: str, href: str) -> str | None:
@@ -253,7 +272,27 @@ def join(base: str, href: str) -> str | None:
     href = href.strip()
     if not href or len(href) > _MAX_URL:
         return None
-    href = _BREAKS.sub("", href)
+    if plain := _PLAIN.fullmatch(href):
+        before = _before(base).get(plain.lastgroup or "")
+        if before is not None:
+            return before + href
+    return _join(base, _BREAKS.sub("", href))
+
+
+@lru_cache(64)
+def _before(base: str) -> Mapping[str, str]:
+    """Give what makes a plain reference absolute, by its kind: what `urljoin` would put there."""
+    before = {"absolute": ""}
+    found = _PLAIN.fullmatch(base)
+    if found and found.lastgroup == "absolute":
+        parts = urlsplit(base)
+        before["network"] = f"{parts.scheme}:"
+        before["rooted"] = f"{parts.scheme}://{parts.netloc}"
+        before["relative"] = urljoin(base, "x").removesuffix("x")
+    return before
+
+
+def _join(base: str, href: str) -> str | None:
     try:
         url = href if _ABSOLUTE.match(href) else urljoin(base, href.replace("\\", "/"))
     except ValueError:
@@ -280,6 +319,7 @@ def _walk(tree: LexborHTMLParser) -> tuple[dict[str, list[LexborNode]], list[Lin
     """
     elements: defaultdict[str, list[LexborNode]] = defaultdict(list)
     lines = _Lines()
+    pieces = lines.pieces
     hidden_until = 0
     for name, node in () if tree.root is None else _below(tree.root):
         if hidden_until and node.mem_id == hidden_until:
@@ -290,7 +330,8 @@ def _walk(tree: LexborHTMLParser) -> tuple[dict[str, list[LexborNode]], list[Lin
             continue
         elements[name].append(node)
         if name not in _INLINE:
-            lines.end()
+            if pieces:
+                lines.end()
             if name in _INVISIBLE and not hidden_until:
                 hidden_until = _following(node)
     lines.end()
@@ -326,11 +367,11 @@ def _following(node: LexborNode) -> int:
 class _Lines:
     """Puts text together: a line ends where a block begins or ends."""
 
-    __slots__ = ("_around", "_block", "_parent", "_pieces", "done")
+    __slots__ = ("_around", "_block", "_parent", "done", "pieces")
 
     def __init__(self) -> None:
         self.done: list[Line] = []
-        self._pieces: list[str] = []
+        self.pieces: list[str] = []
         self._block: LexborNode | None = None
         self._parent = self._around = 0
         """Identities of the last text's parent and block."""
@@ -339,16 +380,16 @@ class _Lines:
         """Add a text to the line, or begin one with it."""
         text = node.text_content
         if not text or text.isspace():
-            if self._pieces:
-                self._pieces.append(" ")  # trimmed if the line ends here
+            if self.pieces:
+                self.pieces.append(" ")  # trimmed if the line ends here
             return
         parent = node.parent
-        if parent is not None and parent.mem_id != self._parent:
-            self._enter(parent)
-        self._pieces.append(text)
+        if parent is not None and (identity := parent.mem_id) != self._parent:
+            self._enter(parent, identity)
+        self.pieces.append(text)
 
-    def _enter(self, parent: LexborNode) -> None:
-        identity, block = parent.mem_id, parent
+    def _enter(self, parent: LexborNode, identity: int) -> None:
+        block = parent
         while block.tag in _INLINE and block.parent is not None:
             block = block.parent
         if block.mem_id != self._around:
@@ -358,10 +399,10 @@ class _Lines:
 
     def end(self) -> None:
         """End the line, if one has begun."""
-        if not self._pieces:
+        if not self.pieces:
             return
-        text = clean("".join(self._pieces))
-        self._pieces.clear()
+        text = clean("".join(self.pieces))
+        self.pieces.clear()
         if text and self._block is not None:
             self.done.append(Line(text, self._block))
 

@@ -119,13 +119,17 @@ def decode(body: bytes, content_type: str = "", host: str = "") -> tuple[str, st
     if name == "utf-8" and not marked and _is_belied(text, body):
         name = _detected(body, host)
         text = body.decode(name, errors="replace")
-    return text.removeprefix("\ufeff").replace("\x00", ""), name
+    if b"\x00" in body:  # no other byte becomes one, and bytes are searched faster
+        text = text.replace("\x00", "")
+    return text.removeprefix("\ufeff"), name
 
 
 def clean(text: str) -> str:
     """Collapse white space; drop controls, surrogates and the marks that reorder a terminal."""
-    if not (text.isascii() and text.isprintable()):  # most are, and that is seen faster
+    if not text.isprintable():
         text = _UNSAFE.sub("", text)
+    elif "  " not in text and text[:1] != " " != text[-1:]:
+        return text  # as most are: what is printable has no white space but blanks
     return " ".join(text.split())
 
 

@@ -64,17 +64,15 @@ _SELF_CLOSING = frozenset(
 
 # Every "<name" counts, in comments and scripts too: a scanner that skips those can be led to skip
 # what the parser will see.
-_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]*)")
+_TAG = re.compile(r"<(/?[a-zA-Z][^\s/>]*+)")
 _FORMATTING_TAG = re.compile(
-    r"<(?:[aAbBiIsSuU]|[bB][iI][gG]|[eE][mM]|[tT][tT]|[cC][oO][dD][eE]|[fF][oO][nN][tT]"
+    r"<(?=[aAbBcCeEfFiInNsStTuU])(?:[aAbBiIsSuU]|[bB][iI][gG]|[eE][mM]|[tT][tT]|[cC][oO][dD][eE]|[fF][oO][nN][tT]"
     r"|[nN][oO][bB][rR]|[sS][mM][aA][lL]{2}|[sS][tT][rR][iI][kK][eE]|[sS][tT][rR][oO][nN][gG])"
     r"[\s/>]"
 )
 """All of `_FORMATTING`; the flag for either case would cost three times as much."""
 
-_WITH_ATTRIBUTES = re.compile(
-    r"""<[a-zA-Z](?:[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+'|))*+""", flags=re.DOTALL
-)
+_WITH_ATTRIBUTES = re.compile(r"""<[a-zA-Z][^>=]*+(?:=\s*+(?:"[^"]*+"|'[^']*+'|)[^>=]*+)*+""")
 _VALUE = re.compile(r"""=\s*+(?:"[^"]*+"|'[^']*+'|)""")
 
 
@@ -92,7 +90,7 @@ def _nesting_limit(text: str) -> int:
     if _is_harmless(text):
         return len(text)
     tags = _TAG.findall(text)
-    effects = {tag: _effect(*tag) for tag in set(tags)}
+    effects = {tag: _effect(tag) for tag in set(tags)}
     number = _too_many(tags, effects)
     return len(text) if number is None else next(islice(_TAG.finditer(text), number, None)).start()
 
@@ -102,22 +100,21 @@ def _is_harmless(text: str) -> bool:
     tags = text.count("<")
     if tags <= _CHEAP:
         return True
-    if tags * (tags - text.count("</")) > _MAX_STEPS:
+    if tags * tags > _MAX_STEPS and tags * (tags - text.count("</")) > _MAX_STEPS:
         return False
     return tags * len(_FORMATTING_TAG.findall(text)) <= _MAX_CLONES
 
 
-def _effect(slash: str, name: str) -> tuple[str, int, bool]:
+def _effect(tag: str) -> tuple[str, int, bool]:
     """Give the name, by how much a tag opens or closes it, and whether it is formatting."""
-    name = name.lower()
-    if name in _SELF_CLOSING or (slash and name in _ROOTS):
+    name = tag.removeprefix("/").lower()
+    ends = name != tag.lower()
+    if name in _SELF_CLOSING or (ends and name in _ROOTS):
         return name, 0, False
-    return name, -1 if slash else 1, name in _FORMATTING
+    return name, -1 if ends else 1, name in _FORMATTING
 
 
-def _too_many(
-    tags: list[tuple[str, str]], effects: Mapping[tuple[str, str], tuple[str, int, bool]]
-) -> int | None:
+def _too_many(tags: list[str], effects: Mapping[str, tuple[str, int, bool]]) -> int | None:
     """Give the number of the tag that goes beyond a limit. The loop is the guard's whole cost."""
     open_elements: defaultdict[str, int] = defaultdict(int)
     depth = formatting = steps = clones = 0
@@ -137,11 +134,11 @@ def _too_many(
 
 def _attribute_limit(text: str) -> int:
     pairs = 0
-    for tag in _WITH_ATTRIBUTES.finditer(text):
-        if tag.end() - tag.start() < _LONG_TAG:
+    for start, end in map(re.Match.span, _WITH_ATTRIBUTES.finditer(text)):
+        if end - start < _LONG_TAG:
             continue
-        names = len(_VALUE.sub(" ", tag[0]).replace("/", " ").split())
+        names = len(_VALUE.sub(" ", text[start:end]).replace("/", " ").split())
         pairs += names * names // 2
         if pairs > _MAX_PAIRS:
-            return tag.start()
+            return start
     return len(text)

@@ -14,6 +14,8 @@ from domainsched.extract.document import Document
 
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}|\d{3}))?(?![a-z0-9])")
 _WORD = re.compile(r"[^\W\d_]+")
+_ASCII = re.compile(r"[\x00-\x7f]+")
+_ASCII_WORD = re.compile(r"[a-z]+")
 _SAMPLE = 5_000
 """Characters of text that are looked at."""
 
@@ -63,8 +65,8 @@ class _Signs:
 
     scripts: dict[str, list[str]]
     """The languages of a script that has several."""
-    words: dict[str, list[str]]
-    letters: dict[str, list[str]]
+    words: dict[str, tuple[str, ...]]
+    letters: dict[str, tuple[str, ...]]
     """By word, and by letter, every language that has it."""
 
 
@@ -108,7 +110,7 @@ def detect(text: str, declared: str | None = None) -> str | None:
     `declared` is what the text must contradict plainly; its signs count as much as any others.
     """
     text = text.lower()
-    characters = Counter("" if text.isascii() else text)
+    characters = Counter(_ASCII.sub("", text))  # no language is known by those
     script = _script(characters, text)
     candidates = _table().scripts.get(script)
     if candidates is None:
@@ -145,16 +147,22 @@ def _sample(document: Document) -> str:
 
 def _signs(text: str, characters: Counter[str]) -> Counter[str]:
     """Count each language's words and letters."""
-    signs: Counter[str] = Counter()
-    words = Counter(_WORD.findall(text))
     table = _table()
-    for word in table.words.keys() & words.keys():
-        for language in table.words[word]:
-            signs[language] += words[word]
+    # By the languages that share them: those are few, and C counts them.
+    found = Counter(map(table.words.get, _words(text)))
     for letter in table.letters.keys() & characters.keys():
-        for language in table.letters[letter]:
-            signs[language] += characters[letter]
+        found[table.letters[letter]] += characters[letter]
+    del found[None]
+    signs: Counter[str] = Counter()
+    for languages, count in found.items():
+        for language in languages or ():
+            signs[language] += count
     return signs
+
+
+def _words(text: str) -> list[str]:
+    """Give the words of a text in lower case."""
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
 
 
 def _script(characters: Counter[str], text: str) -> str:
@@ -166,7 +174,7 @@ def _script(characters: Counter[str], text: str) -> str:
     del found[""]
     if not found:
         return "latin"
-    letters = sum(map(len, _WORD.findall(text)))
+    letters = sum(map(len, _words(text)))
     if found["ja"] >= _ENOUGH and 10 * found["ja"] > letters:  # among Chinese characters
         return "ja"
     script, count = found.most_common(1)[0]
@@ -181,7 +189,7 @@ def _table() -> _Signs:
         table.scripts[script] = list(languages)
         for language, signs in languages.items():
             for word in signs["words"].split():
-                table.words.setdefault(word, []).append(language)
+                table.words[word] = (*table.words.get(word, ()), language)
             for letter in signs["letters"]:
-                table.letters.setdefault(letter, []).append(language)
+                table.letters[letter] = (*table.letters.get(letter, ()), language)
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -93,6 +94,8 @@ _ORGANISATION = _any(
     *("organi[sz]ation", "business", "corporation", "store", "restaurant", "hotel", "ngo"),
     *("company", "brand", "service$", "school"),
 )
+_NO_LETTERS = re.compile(r"[\W_]+")
+_NO_ASCII_LETTERS = {code: None for code in range(0x80) if not chr(code).isalnum()}
 _PAINTED = re.compile(r"url\(\s*[\"']?([^\"')]+)", re.IGNORECASE)
 _STYLED = '[class*="logo" i][style*="url("], [id*="logo" i][style*="url("]'
 _HOME = re.compile(r"/(?:index\.\w+|default\.\w+|home/?|[a-z]{2}(?:-[a-z]{2})?/?)?$")
@@ -174,10 +177,13 @@ def _best_image(document: Document, enough: int) -> Logo | None:
         source = _source(attributes)
         if not source:
             continue
-        points = _own_points(document, attributes, source)
+        points, words = _own_points(document, attributes, source)
         if points + _MOST_AROUND <= best[0]:
             continue
         points += _surroundings(document, node, seen)
+        if points <= best[0]:
+            continue
+        points -= 6 * _is_something_else(document, words)
         if points > best[0] and (url := document.resolve(source)):
             best = (points, url)
     return Logo(best[1], "image", best[0]) if best[1] else None
@@ -205,14 +211,22 @@ def _source(attributes: Mapping[str, str | None]) -> str | None:
     return source if source and source[0] not in "<{" else None
 
 
-def _own_points(document: Document, attributes: Mapping[str, str | None], source: str) -> int:
+def _own_points(
+    document: Document, attributes: Mapping[str, str | None], source: str
+) -> tuple[int, str]:
+    """Add up what speaks for an image by itself, and give the words that may speak against it."""
     name = source[:_MAX_NAME].partition("?")[0].rpartition("/")[2].lower()
     labels = _labels(attributes)
     alt = f"{attributes.get('alt') or ''} {attributes.get('title') or ''}"[:_MAX_NAME].lower()
-    points = 5 * bool(_LOGO.search(labels) or attributes.get("itemprop") == "logo")
-    points += 4 * bool(_LOGO.search(name)) + 3 * bool(_LOGO.search(alt))
+    points = 5 * (_is_called_logo(labels) or attributes.get("itemprop") == "logo")
+    points += 4 * _is_called_logo(name) + 3 * _is_called_logo(alt)
     points += 2 * _names_site(document, name, alt)
-    return points - 6 * _is_something_else(document, f"{name} {alt} {labels}")
+    return points, f"{name} {alt} {labels}"
+
+
+def _is_called_logo(text: str) -> bool:
+    """Look for the words themselves first: most texts have none, and that is seen at once."""
+    return ("logo" in text or "wordmark" in text) and _LOGO.search(text) is not None
 
 
 def _labels(attributes: Mapping[str, str | None]) -> str:
@@ -221,21 +235,25 @@ def _labels(attributes: Mapping[str, str | None]) -> str:
 
 def _is_something_else(document: Document, text: str) -> bool:
     """Whether the words speak of another thing, and not because the site itself is called so."""
-    label = _label(document)
+    label = _label(document.host)
     return any(found[0].strip("-") not in label for found in _NOT_A_LOGO.finditer(text))
 
 
-def _label(document: Document) -> str:
-    return _squeeze(document.host.split(".")[0])
+@lru_cache(16)
+def _label(host: str) -> str:
+    return _squeeze(host.partition(".")[0])
 
 
 def _names_site(document: Document, name: str, alt: str) -> bool:
-    label = _label(document)
+    label = _label(document.host)
     return len(label) >= _TELLING and (label in _squeeze(name) or label in _squeeze(alt))
 
 
 def _squeeze(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.lower())
+    text = text.lower()
+    if text.isascii():
+        return text.translate(_NO_ASCII_LETTERS)  # what the pattern would do, several times as fast
+    return _NO_LETTERS.sub("", text)
 
 
 def _surroundings(document: Document, node: LexborNode, seen: dict[int, Sign]) -> int:
@@ -259,14 +277,23 @@ def _signs_around(document: Document, node: LexborNode, seen: dict[int, Sign], l
 
 def _sign(document: Document, parent: LexborNode) -> Sign:
     """Give the points of one element around an image."""
-    attributes = parent.attributes
-    labels = _labels(attributes)
-    home = parent.tag == "a" and _is_home(document, attributes.get("href"))
-    brand = 5 * bool(_SITES_LOGO.search(labels)) or 4 * bool(_LOGO.search(labels))
-    brand = brand or 3 * bool(_BRAND.search(labels))
-    top = parent.tag in {"header", "nav"} or bool(_TOP.search(labels))
-    elsewhere = parent.tag in {"footer", "article", "aside"} or bool(_ELSEWHERE.search(labels))
+    attributes, tag = parent.attributes, parent.tag
+    home = tag == "a" and _is_home(document, attributes.get("href"))
+    brand, top, elsewhere = _sign_of(_labels(attributes))
+    top = top or tag in {"header", "nav"}
+    elsewhere = elsewhere or tag in {"footer", "article", "aside"}
     return 4 * home, brand, 2 * top, 6 * elsewhere
+
+
+@lru_cache(500)
+def _sign_of(labels: str) -> tuple[int, bool, bool]:
+    """Give what the labels say: points for a brand, whether for the top, whether for elsewhere."""
+    brand = 0
+    if _is_called_logo(labels):
+        brand = 5 if _SITES_LOGO.search(labels) else 4
+    elif _BRAND.search(labels):
+        brand = 3
+    return brand, _TOP.search(labels) is not None, _ELSEWHERE.search(labels) is not None
 
 
 def _is_home(document: Document, href: str | None) -> bool:

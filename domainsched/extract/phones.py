@@ -33,7 +33,8 @@ _CANDIDATE = re.compile(
     r"(?<![\w@])(?<!\d\.)(?<!\w[-/])(?<!//)"
     rf"[+(\uff0b\uff08]{{0,2}}\d[\d{_SEPARATORS}]{{5,40}}\d(?![\d@]|\.[a-zA-Z]|[a-wyzA-WYZ]\d)"
 )
-_MANY_DIGITS = re.compile(r"(?:\d[^\d\n]{0,5}){6}\d")
+_MANY_DIGITS = re.compile(r"\d(?:[^\d\n]{0,5}+\d){6}")
+_MERE_DIGITS = re.compile(r"[^\d+(\[\uff0b\uff08\uff3b]*+(\d++)\D*+")
 _GLUED_LABEL = re.compile(r"((?:tel|phone|fon|fax|call|mobile)\.?)(?=[+(\d])", re.IGNORECASE)
 _SPACED_PLUS = re.compile(r"([+\uff0b]) (?=[(\d])")
 _LABEL_BEFORE = 40
@@ -258,6 +259,8 @@ class _Reader:
         from phonenumbers import Leniency, PhoneNumberMatcher
 
         text = candidate.text
+        if _is_mere_digits(candidate):
+            return
         for region, source in chain(_NO_REGION * _has_plus(text), self._known):
             for match in list(PhoneNumberMatcher(text, region, Leniency.VALID, max_tries=20)):
                 if _is_telephone(match.raw_string, match.start, candidate):
@@ -270,6 +273,14 @@ class _Reader:
                 text = text[: match.start] + " " * (match.end - match.start) + text[match.end :]
             if not _MANY_DIGITS.search(text):
                 return
+
+
+def _is_mere_digits(candidate: _Candidate) -> bool:
+    """Whether all that could be found are digits in a row, which need a word for them."""
+    found = _MERE_DIGITS.fullmatch(candidate.text)
+    if found is None or candidate.alone:
+        return False
+    return not _PHONE.search(candidate.label + candidate.text[: found.start(1)])
 
 
 def _parsed(text: str, region: str) -> PhoneNumber | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import chain
 
 from selectolax.lexbor import LexborNode
@@ -27,6 +28,9 @@ _BY_LABEL = (
     ("header", re.compile(r"(?<![a-z])header|masthead|top-?bar", re.IGNORECASE)),
     ("sidebar", re.compile(r"sidebar", re.IGNORECASE)),
 )
+_MAX_LABELS = 200
+"""Characters of an element's labels that are looked at."""
+
 _NAMED = re.compile(r"[\w-]{1,40}")
 
 
@@ -51,5 +55,9 @@ def where(node: LexborNode) -> str:
 
 
 def _part(tag: str, role: str, labels: str) -> str | None:
-    named = next((part for part, label in _BY_LABEL if label.search(labels[:200])), None)
-    return named or _BY_TAG.get(tag) or _BY_ROLE.get(role)
+    return _called(labels[:_MAX_LABELS]) or _BY_TAG.get(tag) or _BY_ROLE.get(role)
+
+
+@lru_cache(500)
+def _called(labels: str) -> str | None:
+    return next((part for part, label in _BY_LABEL if label.search(labels)), None)

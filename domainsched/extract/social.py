@@ -230,6 +230,8 @@ _WIDGET = re.compile(
     r"facebook\.com/(?:v[\d.]+/)?plugins/(?:page|likebox|fan)\.php\?", re.IGNORECASE
 )
 
+_BOX = re.compile(r"fb-(?:page|like-box)")
+
 _ENDS = 300
 """Links looked at from either end of the page: own profiles are at its head and its foot."""
 
@@ -335,7 +337,7 @@ def _found(document: Document) -> Iterator[_Found]:
         source = node.attributes.get("src") or node.attributes.get("data-src") or ""
         if _WIDGET.search(source[:1000]):
             yield parse_qs(split(source).query).get("href", [""])[0], "widget", node, 0
-    if "fb-page" in document.markup or "fb-like-box" in document.markup:
+    if b"data-href" in document.folded and _BOX.search(document.markup):
         for node in document.tree.css(".fb-page[data-href], .fb-like-box[data-href]"):
             yield node.attributes.get("data-href") or "", "widget", node, 0
     for name, rule in _META.items():
@@ -345,12 +347,13 @@ def _found(document: Document) -> Iterator[_Found]:
 
 def _linked(document: Document) -> Iterator[_Found]:
     leading = list(_leading(document))
+    seen: dict[int, int | None] = {}
     middle = slice(_ENDS, max(_ENDS, len(leading) - _ENDS))
     del leading[middle]
     for href, node in leading:
         url = f"https://{href}" if _NO_SCHEME.match(href) else document.resolve(href)
         rel = (node.attributes.get("rel") or "").split()
-        yield url or "", "rel-me" if "me" in rel else "link", node, _place(node)
+        yield url or "", "rel-me" if "me" in rel else "link", node, _place(node, seen)
     for rels, link in document.links:
         if "me" in rels or (link.get("itemprop") or "").lower() == "sameas":
             yield document.resolve(link.get("href")) or "", "rel-me", None, 3
@@ -395,15 +398,24 @@ def _owner(types: Any) -> int:  # noqa: ANN401 - JSON is anything
     return 0 if _OTHERS.intersection(names) else 3
 
 
-def _place(node: LexborNode) -> int:
+def _place(node: LexborNode, seen: dict[int, int | None]) -> int:
+    """Rate where a link stands; `seen` spares elements that hold many links."""
     score = 2 if "me" in (node.attributes.get("rel") or "").split() else 0
     for parent in ancestors(node, 8):
-        attributes = parent.attributes
-        labels = f"{parent.tag} {attributes.get('class') or ''} {attributes.get('id') or ''}"
         if parent.tag in {"body", "html"}:
             break
-        if _OTHERS_PLACE.search(labels):
-            return score - 2
-        if _OWN_PLACE.search(labels):
-            return score + 2
+        identity = parent.mem_id
+        if identity not in seen:
+            seen[identity] = _sign(parent)
+        if (sign := seen[identity]) is not None:
+            return score + sign
     return score
+
+
+def _sign(around: LexborNode) -> int | None:
+    """Rate one element around a link; None if it says nothing."""
+    attributes = around.attributes
+    labels = f"{around.tag} {attributes.get('class') or ''} {attributes.get('id') or ''}"
+    if _OTHERS_PLACE.search(labels):
+        return -2
+    return 2 if _OWN_PLACE.search(labels) else None

@@ -30,10 +30,10 @@ class Tracking:
 
 def tracking(document: Document) -> Tracking:
     """Read the accounts where they work: in scripts and in what the page loads, not in its text."""
-    texts = [*document.scripts, *document.assets]
-    return Tracking(_all(_ANALYTICS, texts), _all(_CONTAINERS, texts))
+    text = "\n".join([*document.scripts, *document.assets])
+    return Tracking(_all(_ANALYTICS, text), _all(_CONTAINERS, text))
 
 
-def _all(patterns: Iterable[re.Pattern[str]], texts: list[str]) -> list[str]:
-    found = (match for pattern in patterns for text in texts for match in pattern.findall(text))
+def _all(patterns: Iterable[re.Pattern[str]], text: str) -> list[str]:
+    found = (match for pattern in patterns for match in pattern.findall(text))
     return list(dict.fromkeys(found))[:_MAX]

@@ -140,7 +140,7 @@ def _is_announced(document: Document) -> bool:
 
 def _is_served(document: Document) -> bool:
     """Whether the site's own files lie where WordPress puts them, here or on its other hosts."""
-    files = [url for url in document.assets if _ASSET.search(split(url).path)]
+    files = [url for url in document.assets if "/wp-" in url and _ASSET.search(split(url).path)]
     if any(_CODE.search(url) and _is_ours(document, url) for url in files):
         return True
     if sum(_is_own(document, url) or _is_backend(document, url) for url in files) > 1:
