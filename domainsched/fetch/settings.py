@@ -81,7 +81,7 @@ class FetchSettings:
     """After decompression; what goes on past it is cut off."""
     max_redirects: int = 10
     ignore_robots: bool = False
-    robots_timeout: timedelta = timedelta(seconds=5)
+    robots_timeout: timedelta = timedelta(seconds=10)
     """For reading one robots.txt, its redirects included; part of `timeout`."""
     per_address: int = 4
     """Connections to one IP address at once, of all visits together; 0 for any number. Waiting for
