@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from domainsched.errors import InvalidName
 from domainsched.fetch.failure import clean_text
+from domainsched.fetch.places import Crowded
 from domainsched.fetch.way import Fetches, Visits
-from domainsched.models import Claim, Failed, Found, Kind, Outcome, Page
+from domainsched.models import Claim, Failed, Found, Kind, NotTried, Outcome, Page
 from domainsched.names import canonical
 
 _SOCIAL = ("facebook_url", "twitter_url", "linkedin_url", "instagram_url", "youtube_url")
@@ -45,8 +46,11 @@ class Visitor:
             name = canonical(claim.domain)
         except InvalidName as error:
             return Failed(Kind.INVALID_DOMAIN, f"{error.what}: {error.why}")
-        async with self._fetcher.site(name) as site:
-            return await self._visit(site)
+        try:
+            async with self._fetcher.site(name) as site:
+                return await self._visit(site)
+        except Crowded:
+            return NotTried()
 
     async def _visit(self, site: Visits) -> Outcome:
         page = await site.home()

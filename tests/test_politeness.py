@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from ipaddress import ip_address
 from threading import Event
+from uuid import uuid4
 
 import h11
 import httpx
@@ -33,11 +34,12 @@ from sites import (
 from visits import fail, fetch, home, limits
 
 from domainsched.addresses import Address
+from domainsched.attempt import Visitor
 from domainsched.fetch import Fetcher
 from domainsched.fetch.budget import Budget
 from domainsched.fetch.cookies import Cookies
 from domainsched.fetch.places import Places
-from domainsched.models import Failed, Kind, Page
+from domainsched.models import Claim, Failed, Kind, NotTried, Page
 
 HERE = ip_address("127.0.0.1")
 NO_ROBOTS = page("", status=404, headers=KEPT)
@@ -552,3 +554,21 @@ async def test_time_between_the_pages_of_a_visit_is_not_the_visits(sites: Sites)
         assert isinstance(await site.home(), Page)
         await asyncio.sleep(3.1)  # what is tested is that time passes
         assert isinstance(await site.page("https://between.test/contact"), Page)
+
+
+async def test_a_visit_that_finds_no_place_for_too_long_is_not_begun(sites: Sites) -> None:
+    """Else the visits to one address that never answers would hold every other site's place."""
+    sites.add("holder.test", "waiter.test", robots=NO_ROBOTS, behaviour=kept())
+    settings = limits(sites, per_address=1, timeout=timedelta(seconds=5))
+    async with Fetcher(settings) as fetcher, fetcher.site("holder.test") as holder:
+        assert isinstance(await holder.home(), Page)
+        visitor = Visitor(fetcher, NoExtraction(), run_id="run")
+        assert await visitor(Claim(1, "waiter.test", 1, uuid4())) == NotTried()
+    async with Fetcher(settings) as fetcher:
+        assert isinstance(await home(fetcher, "waiter.test"), Page)
+    assert len(sites.received_by("waiter.test")) == 2, "robots.txt and the page, once"
+
+
+class NoExtraction:
+    async def extract(self, page: Page) -> dict[str, object] | Failed:
+        raise AssertionError(f"nothing was read, and yet there is {page.url}")

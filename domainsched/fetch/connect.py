@@ -20,7 +20,7 @@ from domainsched.addresses import Address
 from domainsched.errors import ConfigError
 from domainsched.fetch.budget import Budget
 from domainsched.fetch.failure import connect_failure, dns_failure, fail
-from domainsched.fetch.places import Places
+from domainsched.fetch.places import Crowded, Places
 from domainsched.fetch.resolve import Resolve
 from domainsched.fetch.settings import FetchSettings
 from domainsched.models import Kind
@@ -136,7 +136,7 @@ class Dialer:
     async def dial(self, url: httpx.URL) -> Line:
         """Open a connection to the origin of `url`, with TLS if it is https.
 
-        Raises httpcore's exceptions, OSError and VisitError.
+        Raises httpcore's exceptions, OSError, VisitError and Crowded.
         """
         host, port = self._route(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme])
         addresses = await self._vetted(host)
@@ -210,4 +210,8 @@ class Dialer:
             await places.take(address)
             return
         with self._budget.standing_still():
-            await places.take(address)
+            try:
+                async with asyncio.timeout(self._settings.timeout.total_seconds()):
+                    await places.take(address)
+            except TimeoutError:
+                raise Crowded from None

@@ -7,6 +7,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 
+class Crowded(Exception):
+    """There was no place at an address for as long as a visit may take: better later."""
+
+
 @dataclass(slots=True)
 class _Gate:
     places: asyncio.Semaphore

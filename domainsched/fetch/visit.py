@@ -17,7 +17,7 @@ from domainsched.fetch.budget import Budget
 from domainsched.fetch.client import Client, joined, once_more
 from domainsched.fetch.connect import Network, tls_context
 from domainsched.fetch.failure import VisitError, clean_text, fail, redirected
-from domainsched.fetch.places import Places
+from domainsched.fetch.places import Crowded, Places
 from domainsched.fetch.redirect import Step, check_trail, redirect_target, web_target
 from domainsched.fetch.refresh import refresh_target
 from domainsched.fetch.resolve import Resolve, SystemResolver
@@ -69,7 +69,10 @@ class Fetcher:
 
 
 class Site:
-    """One visit to one site, with one budget of time. Nothing a site does raises."""
+    """One visit to one site, with one budget of time. Nothing a site does raises.
+
+    Crowded is raised where other visits hold every place at its address for too long.
+    """
 
     def __init__(self, name: str, settings: FetchSettings, client: Client, budget: Budget) -> None:
         self._name = name
@@ -112,6 +115,8 @@ class Site:
             page = await self._within_budget(self._further(url))
         except VisitError as error:
             return error.failed
+        except Crowded:
+            return Failed(Kind.TIMEOUT, "no free place at its address")
         return replace(page, elapsed=self._budget.elapsed - before)
 
     async def refusal(self, url: str) -> Failed | None:
