@@ -96,7 +96,9 @@ class Site:
             try:
                 page = await self._within_budget(self._enter(url))
             except VisitError as error:
-                tries.append(_Try(url, error))
+                tries.append(_Try(url, error.failed, error.conclusive))
+                # Tenacity keeps it in a circle; with this frame, whose page is yet to come, in it.
+                error.__traceback__ = None
                 if error.conclusive:
                     break
             else:
@@ -220,7 +222,8 @@ class _Try:
     """A URL that gave no page."""
 
     url: httpx.URL
-    error: VisitError
+    failed: Failed
+    conclusive: bool
 
     @property
     def label(self) -> str:
@@ -249,25 +252,25 @@ def _is_pointless(url: httpx.URL, tries: Sequence[_Try]) -> bool:
 
 
 def _is_dns(each: _Try) -> bool:
-    return each.error.failed.kind is Kind.DNS
+    return each.failed.kind is Kind.DNS
 
 
 def _notes(tries: Sequence[_Try]) -> Iterator[str]:
     """One line for each way to fail, after the names of the tries that failed so."""
     labels: dict[str, list[str]] = {}
     for each in tries:
-        labels.setdefault(each.error.failed.detail, []).append(each.label)
+        labels.setdefault(each.failed.detail, []).append(each.label)
     return (f"{', '.join(names)}: {detail}" for detail, names in labels.items())
 
 
 def _summary(tries: Sequence[_Try]) -> Failed:
     """Report the failure that says most: what the site said, else the first that is not DNS."""
-    conclusive = (each for each in tries if each.error.conclusive)
+    conclusive = (each for each in tries if each.conclusive)
     reached = (each for each in tries if not _is_dns(each))
     chosen = next(conclusive, None) or next(reached, None) or tries[0]
-    failed = chosen.error.failed
+    failed = chosen.failed
     detail = failed.detail if len(tries) == 1 else clean_text("; ".join(_notes(tries)))
-    unreachable = all(each.error.failed.unreachable for each in tries)
+    unreachable = all(each.failed.unreachable for each in tries)
     return replace(failed, detail=detail, unreachable=unreachable)
 
 
