@@ -181,7 +181,7 @@ def test_after_kill_9_the_next_run_takes_what_was_held_and_no_process_is_left(
 ) -> None:
     world.add("done.test")
     world.add(*names(3), behaviour=never())
-    limits = ("--lease", "12s", "--timeout", "10s")
+    limits = ("--lease", "16s", "--timeout", "8s")
     with world.start("process", "--json", *limits) as program:
         program.wait_for("done.test")
         for name in names(3):
