@@ -19,6 +19,8 @@ from domainsched.extract import extract_page
 from domainsched.extract.frames import BEGUN, LENGTH, READY, frame
 from domainsched.extract.technology import load
 
+_FIRST = b"<p>Call +1 212 555 0100 or write to info@example.com, of our company in the city"
+"""Loads what libraries load with their first use (0.2 s of CPU time): not on a page's time."""
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal a process gets when its parent's thread dies."""
 
@@ -34,6 +36,7 @@ def main() -> None:
     _limit(resource.RLIMIT_CORE, 0)
     answers = _take_over_output()
     load(fingerprints)
+    extract_page(_FIRST, "https://example.com/")
     _send(answers, READY)
     while (request := _receive(sys.stdin.buffer)) is not None:
         body = _receive(sys.stdin.buffer)
