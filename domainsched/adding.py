@@ -51,7 +51,11 @@ UPDATE {table} AS d SET
     due_at = CASE WHEN status = 'pending' THEN least(due_at, statement_timestamp())
                   ELSE statement_timestamp() END,
     last_error = NULL, last_error_kind = NULL{also}
-WHERE domain = ANY(%(forms)s) AND NOT {leased} AND NOT {ours}{tenant}{limited}
+WHERE domain = ANY(%(forms)s) AND NOT {leased} AND NOT {ours}{mine}
+""")
+
+_HELD = sql.SQL("""
+SELECT count(*) FROM {table} AS d WHERE domain = ANY(%(forms)s) AND {leased}{mine}
 """)
 
 
@@ -96,12 +100,12 @@ class Adding:
         repeated = len(chunk) - len(unique)
         if not is_first:
             repeated += await self._repeated(unique)
-        requeued = await self._requeue(unique) if self.order.requeue else 0
+        requeued, held = await self._requeue(unique) if self.order.requeue else (0, 0)
         present = self._odd.keys() & set(unique)
         if self._foreign:
             present |= await self._present(unique)
         added = await self._insert([name for name in unique if name not in present])
-        return Added(added, len(chunk) - added - repeated, repeated, requeued)
+        return Added(added, len(chunk) - added - repeated, repeated, requeued, held)
 
     async def _repeated(self, names: list[str]) -> int:
         query = _REPEATED.format(table=self.table.identifier, ours=_OURS)
@@ -127,7 +131,8 @@ class Adding:
         )
         return await self._scalar(query, {"names": names})
 
-    async def _requeue(self, names: list[str]) -> int:
+    async def _requeue(self, names: list[str]) -> tuple[int, int]:
+        """Requeue what is there; say how many rows, and how many a worker has."""
         also = self.table.stamp("updated_at")
         if self.order.batch:
             also.append(sql.SQL("batch_id = ") + self._label())
@@ -135,12 +140,18 @@ class Adding:
             table=self.table.identifier,
             leased=LEASED,
             ours=_OURS,
-            tenant=same_tenant(self.table, self.order.tenant),
-            limited=sql.SQL(" AND d.tenant_id = %(limited)s" if self.limited else ""),
+            mine=self._mine(),
             also=sql.Composed([sql.SQL(", ") + assignment for assignment in also]),
         )
-        await self.cursor.execute(query, self._values({"forms": self._forms(names)}))
-        return self.cursor.rowcount
+        forms = {"forms": self._forms(names)}
+        await self.cursor.execute(query, self._values(forms))
+        requeued = self.cursor.rowcount
+        held = _HELD.format(table=self.table.identifier, leased=LEASED, mine=self._mine())
+        return requeued, await self._scalar(held, forms)
+
+    def _mine(self) -> sql.Composable:
+        limited = sql.SQL(" AND d.tenant_id = %(limited)s" if self.limited else "")
+        return same_tenant(self.table, self.order.tenant) + limited
 
     def _label(self) -> sql.Composed:
         return sql.SQL("%(batch)s::{}").format(self.table.type_of("batch_id"))

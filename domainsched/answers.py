@@ -69,6 +69,7 @@ def added(added: Added, intake: Intake, *, dry_run: bool) -> Answer:
         "added": added.added,
         "present": added.present,
         "requeued": added.requeued,
+        "held": added.held,
         "repeated": added.repeated,
         "invalid": intake.rejected,
         "rejected": [asdict(line) for line in intake.first_rejected],
@@ -79,11 +80,17 @@ def added(added: Added, intake: Intake, *, dry_run: bool) -> Answer:
         parts.append(f"{added.present:,} there already")
     if added.requeued:
         parts[-1] += f", {added.requeued:,} of them {'would be ' if dry_run else ''}due again"
+    if added.held:
+        parts.append(f"{added.held:,} left alone, as a worker holds {_it(added.held)}")
     if added.repeated:
         parts.append(f"{added.repeated:,} more than once in the input")
     if intake.rejected:
         parts.append(f"{intake.rejected:,} invalid")
     return _done(document, "; ".join(parts), is_deed=not dry_run)
+
+
+def _it(number: int) -> str:
+    return "it" if number == 1 else "them"
 
 
 def reset(number: int, skipped: int, *, dry_run: bool) -> Answer:

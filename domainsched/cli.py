@@ -30,6 +30,7 @@ from domainsched.config import (
     environment,
     scraper_api_key,
     shown,
+    unknown,
     utf8,
 )
 from domainsched.errors import (
@@ -337,11 +338,21 @@ def _session(ctx: typer.Context, parameters: Mapping[str, Any]) -> Session:
             log_level=settings.log_level,
         )
     _log_to(report)
+    _warn_of_unknown(report, environ)
     if report.threshold <= logging.DEBUG:
         from domainsched.connect import secrets  # it loads psycopg
 
         report.secrets = (*secrets(settings, environ), *_scraper_secrets(settings))
     return Session(settings, environ, report, run_id)
+
+
+def _warn_of_unknown(report: Report, environ: Mapping[str, str]) -> None:
+    """Tell of a setting that was misspelt: the default would be used in silence."""
+    odd = [f"{name} (is it {near}?)" if near else name for name, near in unknown(environ).items()]
+    if odd:
+        report.warning(
+            f"no such setting: {', '.join(odd)}", "it changes nothing; .env.example lists them all"
+        )
 
 
 def _form(parameters: Mapping[str, Any]) -> Format | None:
@@ -618,9 +629,11 @@ def _inspect_page(session: Session, path: str | None, url: str | None) -> None:
     _check_fingerprints(session)
     from domainsched.answers import page
     from domainsched.extract import extract_page
+    from domainsched.record import evidence
 
     columns = extract_page(body, base, fingerprints=session.settings.fingerprints)
     session.report.show(page(columns))
+    session.report.details(evidence(columns))
     _exit(session)
 
 

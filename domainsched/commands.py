@@ -14,7 +14,7 @@ from domainsched.errors import (
     UsageError,
 )
 from domainsched.intake import Intake
-from domainsched.models import BatchProgress, Kind
+from domainsched.models import BatchProgress, Kind, Status
 from domainsched.names import canonical
 from domainsched.record import evidence
 from domainsched.report import Report
@@ -40,7 +40,7 @@ async def add(session: Session, intake: Intake, how: Add) -> None:
     """Put checked names into the queue."""
     settings, report = session.settings, session.report
     order = Order(settings.tenant or settings.default_tenant, how.batch, how.requeue)
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
+    async with opened_table(session, may_be_new=True) as (database, table):
         names = report.counted(intake.names(), "adding", intake.accepted)
         with closing(names):
             store = Store(database, table, tenant=settings.tenant)
@@ -114,7 +114,7 @@ async def inspect(session: Session, look: Look) -> None:
         DomainschedError: a domain that was named, or any of a batch, is not there.
     """
     settings, show = session.settings, session.report.show
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
+    async with opened_table(session) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
         if look.is_glance:
             show(answers.glance(await store.glance(), settings.limit))
@@ -123,10 +123,20 @@ async def inspect(session: Session, look: Look) -> None:
         elif look.selection.names:
             await _in_full(session, store, look.selection.names)
         else:
+            await _check_statuses(session.report, store, look.selection)
             listed = await store.rows(
                 look.selection, limit=look.limit or LISTED, sort=look.sort or "-updated"
             )
             show(answers.rows(*listed))
+
+
+async def _check_statuses(report: Report, store: Store, selection: Selection) -> None:
+    """Warn of a status that was misspelt; other programs' own are in the table."""
+    foreign = [word for word in selection.statuses if word not in set(Status)]
+    odd = await store.unused_statuses(foreign) if foreign else []
+    if odd:
+        ours = ", ".join(Status)
+        report.warning(f"no domain has the status {', '.join(odd)}", f"ours are {ours}")
 
 
 async def _existing(store: Store, label: str) -> BatchProgress:
@@ -143,9 +153,7 @@ async def _in_full(session: Session, store: Store, names: tuple[str, ...]) -> No
     found, missing = await store.named(names)
     most = session.settings.max_attempts
     session.report.show(answers.records(found, alone=len(names) == 1, max_attempts=most))
-    if session.report.style.verbosity > 0:
-        for line in (line for row in found for line in evidence(row)):
-            session.report.info(line)
+    session.report.details(line for row in found for line in evidence(row))
     if missing:
         raise _absent(missing)
 
@@ -153,7 +161,7 @@ async def _in_full(session: Session, store: Store, names: tuple[str, ...]) -> No
 async def check(session: Session) -> None:
     """Show that database, table and rights are as they should be."""
     settings = session.settings
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
+    async with opened_table(session) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
         session.report.show(answers.check(await store.check()))
 
@@ -164,8 +172,8 @@ async def show_schema(session: Session) -> None:
     Raises:
         SchemaMismatch: there is no table, or it is not one of domains.
     """
-    settings, report = session.settings, session.report
-    async with opened(settings, session.environ, session.announce) as place:
+    report = session.report
+    async with opened(session) as place:
         database, name = place.database, place.name
         table = await database.run(lambda: schema.find_table(database, name))
         if table is None:
@@ -191,12 +199,13 @@ async def reset(session: Session, how: Reset) -> None:
     """Make rows pending again, after asking where that is called for.
 
     Raises:
-        DomainschedError: a domain that was named is not there; the others are reset all the same.
+        DomainschedError: a domain that was named, or any of a batch, is not there; then nothing is
+            reset.
     """
     settings, report = session.settings, session.report
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
+    async with opened_table(session) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
-        _, missing = await store.named(how.selection.names)
+        await _check_presence(report, store, how.selection)
         reach = await store.reach(how.selection)
         number = reach.free + (reach.leased if how.force else 0)
         number = number if how.limit is None else min(number, how.limit)
@@ -210,8 +219,16 @@ async def reset(session: Session, how: Reset) -> None:
     report.show(answers.reset(number, skipped, dry_run=how.dry_run))
     if skipped:
         _tell_skipped(report, skipped, by_name=bool(how.selection.names))
+
+
+async def _check_presence(report: Report, store: Store, selection: Selection) -> None:
+    """Find out whether all that was asked for by its name is there: only then it is reset."""
+    _, missing = await store.named(selection.names)
     if missing:
-        raise _absent(missing)
+        raise _absent(missing, "; nothing was reset")
+    if selection.batch:
+        await _existing(store, selection.batch)
+    await _check_statuses(report, store, selection)
 
 
 def _tell_skipped(report: Report, skipped: int, *, by_name: bool) -> None:
@@ -223,9 +240,9 @@ def _tell_skipped(report: Report, skipped: int, *, by_name: bool) -> None:
         report.info(f"{left} (--force takes them too)")
 
 
-def _absent(names: list[str]) -> DomainschedError:
+def _absent(names: list[str], so: str = "") -> DomainschedError:
     hint = f"domainsched add {names[0]}"
-    return DomainschedError(f"not in the table: {', '.join(names)}", hint=hint)
+    return DomainschedError(f"not in the table: {', '.join(names)}{so}", hint=hint)
 
 
 def _confirm_reset(report: Report, how: Reset, number: int, skipped: int) -> None:
@@ -245,7 +262,7 @@ def _confirm_reset(report: Report, how: Reset, number: int, skipped: int) -> Non
 async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
     """Create or complete the table; an existing one only after asking."""
     settings, report = session.settings, session.report
-    async with opened(settings, session.environ, session.announce) as place:
+    async with opened(session, may_be_new=True) as place:
         found = await place.database.run(lambda: schema.find_table(place.database, place.name))
         wanted = schema.statements(found, place.name, settings.lease)
         texts = [f"{statement.as_string().strip()};" for statement in wanted]

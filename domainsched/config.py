@@ -37,6 +37,11 @@ DATABASE_VARIABLES = frozenset(
 
 _PLACES = ("DOMAINSCHED_HOME", "DOMAINSCHED_PG_BIN")
 """Variables that the embedded database reads itself."""
+_PREFIX = "DOMAINSCHED_"
+_OF_TESTS = frozenset(
+    {"DOMAINSCHED_TEST_URL", "DOMAINSCHED_SOAK_MINUTES", "DOMAINSCHED_STORM_SEED"}
+)
+"""Variables for developers: nothing here reads them, and nobody is to be warned of them."""
 _MAY_HOLD_CREDENTIALS = frozenset({"DATABASE_URL", "DOMAINSCHED_USER_AGENT"})
 """One is for them; in the other the address of a web page may stand beside one of e-mail."""
 # a path that begins as one is none of these; Path() makes one slash of two
@@ -497,6 +502,33 @@ def about(name: str) -> str:
     tail = f"; default: {default}" if default and default != "false" else ""
     sentence = metadata["about"][:1].upper() + metadata["about"][1:]
     return f"{sentence}.  [env: {metadata['env']}{tail}]"
+
+
+def known() -> frozenset[str]:
+    """Name every variable that we read."""
+    specs = [spec.metadata for spec in Settings.__dataclass_fields__.values()]
+    ours = {name for spec in specs for name in (spec["env"], *spec["aliases"])}
+    return DATABASE_VARIABLES | ours | {*_PLACES, "DOMAINSCHED_ENV_FILE"}
+
+
+def unknown(environ: Mapping[str, str]) -> dict[str, str]:
+    """Find variables that bear our name and are none: each with the nearest one that is."""
+    names = known() | _OF_TESTS
+    odd = sorted(
+        name
+        for name, value in environ.items()
+        if name.startswith(_PREFIX) and value and name not in names
+    )
+    return {name: _nearest(name, names - _OF_TESTS) for name in odd}
+
+
+def _nearest(name: str, names: frozenset[str]) -> str:
+    from difflib import get_close_matches
+
+    # without the beginning that most of them share, which would make all of them near
+    short = {each.removeprefix(_PREFIX): each for each in sorted(names)}
+    near = get_close_matches(name.removeprefix(_PREFIX), short, n=1)
+    return short[near[0]] if near else ""
 
 
 def environment(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:

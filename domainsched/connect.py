@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,7 @@ from domainsched.config import Settings, contents
 from domainsched.database import Database
 from domainsched.errors import ConfigError
 from domainsched.schema import Table, TableName, init, usable_table
-
-Announce = Callable[[str], None]
+from domainsched.session import Session
 
 
 @dataclass(frozen=True)
@@ -26,39 +25,44 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(
-    settings: Settings, environ: Mapping[str, str], announce: Announce
-) -> AsyncIterator[Opened]:
+async def opened(session: Session, *, may_be_new: bool = False) -> AsyncIterator[Opened]:
     """Open the database that the settings name, or start the embedded one.
 
-    `announce` is told which database is used and what in its URL was ignored.
+    Who asks for what is in it is warned where the embedded one had to be made, unless it
+    `may_be_new`: then the URL was forgotten, or is in another directory's .env.
 
     Raises:
         ConfigError: the URL cannot be used.
         DatabaseError: the database cannot be reached, or the embedded one not be started.
     """
+    settings, environ = session.settings, session.environ
     url = database_url(settings, environ)
     if url is not None:
         for note in url.notes:
-            announce(f"the database's URL: {note}")
+            session.announce(f"the database's URL: {note}")
         name = TableName.parse(settings.table, schema=url.schema)
         async with Database(url) as database:
             yield Opened(database, name, is_embedded=False)
         return
     with embedded.EmbeddedServer.at(embedded.home(environ), environ) as server:
-        announce(f"using the embedded database in {server.home}")
+        session.announce(f"using the embedded database in {server.home}")
+        if server.is_new and not may_be_new:
+            session.warn(
+                f"DATABASE_URL is not set; made a new, empty database in {server.home}",
+                "looked in the environment and in ./.env; --env-file names another file",
+            )
         async with Database(dburl.DatabaseUrl(server.connection_keywords)) as database:
             yield Opened(database, TableName.parse(settings.table), is_embedded=True)
 
 
 @asynccontextmanager
 async def opened_table(
-    settings: Settings, environ: Mapping[str, str], announce: Announce
+    session: Session, *, may_be_new: bool = False
 ) -> AsyncIterator[tuple[Database, Table]]:
     """Open the database and check its table; in the embedded one `init` happens by itself."""
-    async with opened(settings, environ, announce) as place:
+    async with opened(session, may_be_new=may_be_new) as place:
         if place.is_embedded:
-            yield place.database, await init(place.database, place.name, settings.lease)
+            yield place.database, await init(place.database, place.name, session.settings.lease)
         else:
             yield place.database, await usable_table(place.database, place.name)
 

@@ -60,7 +60,8 @@ _REFUSALS = (
     pg_errors.ProgramLimitExceeded,
     pg_errors.StatementTooComplex,
 )
-_AGAIN = "run the command again; claims that were cut off expire by themselves"
+AGAIN = "run the command again; claims that were cut off expire by themselves"
+"""A hint that says of claims already what is to be said of them."""
 _EXPLANATIONS = {
     "25006": ("the database is read-only", "is it a standby? point DATABASE_URL at the primary"),
     "3F000": ("the table's schema does not exist", "create it, or correct DOMAINSCHED_TABLE"),
@@ -70,8 +71,8 @@ _EXPLANATIONS = {
     "53300": ("the database has no connection to spare", "run it again when others have ended"),
     "55P03": ("somebody else holds a lock on the table", "run it again when they have ended"),
     "57014": ("a statement took too long", "is the database overloaded? run it again later"),
-    "57P01": ("the database server is shutting down", _AGAIN),
-    "57P03": ("the database server is starting up", _AGAIN),
+    "57P01": ("the database server is shutting down", AGAIN),
+    "57P03": ("the database server is starting up", AGAIN),
 }
 
 
@@ -179,12 +180,12 @@ class Database:
             return DatabaseError(what, why=reason, hint=_connect_hint(reason))
         if error.sqlstate is None and not isinstance(error, _REFUSALS):
             what = f"lost the connection to PostgreSQL at {self.url.safe}"
-            return DatabaseError(what, why=why, hint=_AGAIN)
+            return DatabaseError(what, why=why, hint=AGAIN)
         state = error.sqlstate or "none"
         why = f"{why} (SQLSTATE {state})"
         if isinstance(error, _REFUSALS) and not (state in _EXPLANATIONS or self.is_passing(error)):
             return Refused("PostgreSQL refused a statement", why=why)
-        what, hint = _EXPLANATIONS.get(state, ("PostgreSQL could not go on", _AGAIN))
+        what, hint = _EXPLANATIONS.get(state, ("PostgreSQL could not go on", AGAIN))
         return DatabaseError(what, why=why, hint=hint)
 
     def redact(self, text: str) -> str:

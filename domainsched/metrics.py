@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
 """Seconds; the upper bounds of the histogram's buckets, but for the infinite one."""
 _INFINITE = "+Inf"
 _LARGEST_BYTES = 1024 * 1024
+_BEGINNING = b"# HELP domainsched_"
 _MODE = 0o644
 """Whoever collects it is another user; it holds no secret, only numbers."""
 
@@ -59,18 +61,33 @@ def check(path: Path) -> None:
     """Find out at the beginning, not at the end of a run, whether the file can be written.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: it cannot, or somebody else's would be lost.
     """
     why = ""
     if not path.parent.is_dir():
         why = f"there is no directory {path.parent}"
-    elif path.is_dir():
-        why = "it is a directory"
-    elif not os.access(path.parent, os.W_OK | os.X_OK):
+    elif os.path.lexists(path):
+        why = _in_the_way(path)
+    if not why and not os.access(path.parent, os.W_OK | os.X_OK):
         why = f"no right to write in {path.parent}"
     if why:
         hint = "correct --metrics-file or DOMAINSCHED_METRICS_FILE"
         raise ConfigError(f"cannot write the metrics to {path}", why=why, hint=hint)
+
+
+def _in_the_way(path: Path) -> str:
+    """Say why what is there must not be replaced; empty if it is ours, or an empty file."""
+    mode = path.lstat().st_mode
+    if stat.S_ISDIR(mode):
+        return "it is a directory"
+    if not stat.S_ISREG(mode):
+        return "it is not a regular file, and would be replaced by one"
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_BEGINNING))
+    except OSError as error:
+        return f"whether the file there is one of metrics cannot be read: {error.strerror}"
+    return "" if start in {b"", _BEGINNING} else "the file there holds something else"
 
 
 def write(path: Path, tally: Tally, summary: RunSummary, glance: Glance) -> None:

@@ -207,6 +207,8 @@ class Added:
     """Came more than once in the input."""
     requeued: int = 0
     """Of those present, made pending and due."""
+    held: int = 0
+    """Of those present, left alone where they were to be requeued: a worker has them."""
 
     def __add__(self, other: Added) -> Added:
         return Added(
@@ -214,6 +216,7 @@ class Added:
             self.present + other.present,
             self.repeated + other.repeated,
             self.requeued + other.requeued,
+            self.held + other.held,
         )
 
 

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domainsched.models import Status
-from domainsched.wording import Row, ago, because, held, stamp, width
+from domainsched.wording import Row, because, distance, held, stamp, width
 
 Write = Callable[[datetime], str]
 
 
 def moment(instant: datetime) -> str:
-    """Write an instant for people: `2026-11-22 00:39:58 UTC (2m ago)`."""
+    """Write an instant for people: `2026-11-22 00:39:58 UTC (2m ago)`, or `(in 5m)`."""
     text = stamp(instant).replace("T", " ").replace("Z", " UTC")
-    return f"{text} ({ago(instant)})"
+    return f"{text} ({distance(instant)})"
 
 
 def record(row: Row, max_attempts: int, write: Write = stamp) -> list[tuple[str, object]]:
@@ -47,20 +47,25 @@ def record(row: Row, max_attempts: int, write: Write = stamp) -> list[tuple[str,
 
 
 def evidence(row: Row) -> list[str]:
-    """Say why each technology is thought to be there."""
-    return [f"{_versioned(name, entry)}: {_signs(_object(entry))}" for name, entry in _stack(row)]
+    """Say why each technology is thought to be there; older visits kept less."""
+    signs = _object(_object(row.get("domain_metadata")).get("technologies"))
+    return [
+        f"{_versioned(name, entry)}: {_sureness(_object(entry))}{_sign(_object(signs.get(name)))}"
+        for name, entry in _stack(row)
+    ]
 
 
-def _signs(entry: Mapping[str, Any]) -> str:
-    """Write what is kept of the signs; older visits kept less."""
-    kinds, seen = entry.get("categories"), entry.get("evidence")
+def _sureness(entry: Mapping[str, Any]) -> str:
     sure = entry.get("confidence")
-    parts = (
-        _series(kinds),
-        f"{sure} % sure" if sure is not None else "",
-        _series(seen) if isinstance(seen, list) else seen,
-    )
-    return ", ".join(str(part) for part in parts if part)
+    parts = (_series(entry.get("categories")), f"{sure} % sure" if sure is not None else "")
+    return ", ".join(filter(None, parts))
+
+
+def _sign(found: Mapping[str, Any]) -> str:
+    if implied_by := found.get("implied_by"):
+        return f" (implied by {implied_by})"
+    seen = ": ".join(str(found[key]) for key in ("sign", "where") if found.get(key))
+    return f" ({seen})" if seen else ""
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -123,6 +123,11 @@ class Report:
         return self._err.isatty() or _is_journal(self._err)
 
     @property
+    def is_interactive(self) -> bool:
+        """Whether a person reads stderr as it is written."""
+        return self._err.isatty()
+
+    @property
     def threshold(self) -> int:
         """The least level of what is said on stderr."""
         match self.style.verbosity:
@@ -169,9 +174,18 @@ class Report:
         if self._talks and not self._logged(logging.INFO, text):
             self._say(text)
 
+    def details(self, lines: Iterable[str]) -> None:
+        """Say what only who asked for more wants to know."""
+        if self.style.verbosity > 0:
+            for line in lines:
+                self.info(line)
+
     def warning(self, text: str, hint: str = "") -> None:
         """Say something that needs a person."""
         if self.threshold > logging.WARNING or self._logged(logging.WARNING, text, {"hint": hint}):
+            return
+        if self.style.json:
+            self._object("warning", {"message": text, "hint": hint})
             return
         self._say(f"warning: {text}", "yellow")
         self._hint(hint)
@@ -180,9 +194,7 @@ class Report:
         """Say what happened, why, and what to do next; with --json as one line."""
         if self.style.json:
             texts = {"message": error.what, "why": error.why, "hint": error.hint}
-            safe = {name: redact(text, self.secrets) or None for name, text in texts.items()}
-            body = {"type": "error", "code": int(error.exit_code), **safe}
-            written(self._err, json_text(body) + "\n")
+            self._object("error", texts, code=int(error.exit_code))
             return
         told = {"code": int(error.exit_code), "why": error.why, "hint": error.hint}
         if self._logged(logging.ERROR, error.what, told):
@@ -193,6 +205,11 @@ class Report:
         self._hint(error.hint)
         if self.style.verbosity >= _FOR_DEVELOPERS:
             self.trace("".join(traceback.format_exception(error)))
+
+    def _object(self, kind: str, texts: Mapping[str, str], **more: int) -> None:
+        """Write what a program wants to know on stderr as one line of JSON."""
+        safe = {name: redact(text, self.secrets) or None for name, text in texts.items()}
+        written(self._err, json_text({"type": kind, **more, **safe}) + "\n")
 
     def trace(self, text: str) -> None:
         """Write lines for developers, as harmless as all else: others' words stand in them."""

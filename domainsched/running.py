@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from domainsched import answers, batch, metrics
+from domainsched.config import Settings
 from domainsched.connect import opened_table
 from domainsched.credit import CreditBudget
 from domainsched.database import Database
@@ -31,10 +32,7 @@ class Rounds:
         self._store = Store(database, table, tenant=session.settings.tenant)
         self._budget = CreditBudget(session.settings.scraper_budget)
         self._tally = metrics.Tally()
-        path = session.settings.metrics_file
-        self._metrics = Path(path) if path else None
-        if self._metrics is not None:
-            metrics.check(self._metrics)
+        self._metrics = metrics_file(session.settings)
 
     async def once(self) -> tuple[RunSummary, Upcoming]:
         """Do one run, and say how it went."""
@@ -89,6 +87,19 @@ class Rounds:
             )
 
 
+def metrics_file(settings: Settings) -> Path | None:
+    """Find out where the metrics go, and whether they can: before a database is opened, too.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if not settings.metrics_file:
+        return None
+    path = Path(settings.metrics_file)
+    metrics.check(path)
+    return path
+
+
 async def process(session: Session, names: Sequence[str], *, strict: bool) -> int:
     """Do one run; the exit code tells a signal, and with `strict` a failed domain.
 
@@ -99,7 +110,8 @@ async def process(session: Session, names: Sequence[str], *, strict: bool) -> in
         Incomplete: with `strict`, a domain failed for good.
     """
     settings, domains = session.settings, _canonical(names)
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
+    metrics_file(settings)
+    async with opened_table(session) as (database, table):
         store, stop = Store(database, table, tenant=settings.tenant), Stop()
         rows = await _named(store, domains) if domains else None
         with stopping(session, stop):
@@ -159,7 +171,7 @@ def _refused(rows: Sequence[Row], number: int) -> DomainschedError:
 async def preview(session: Session, names: Sequence[str]) -> None:
     """Show what `process` would claim."""
     settings, domains = session.settings, _canonical(names)
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
+    async with opened_table(session) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
         if domains:
             rows = await _named(store, domains)

@@ -23,3 +23,8 @@ class Session:
         """Say which database is used; only people want to know."""
         if self.report.is_attended:
             self.report.info(text)
+
+    def warn(self, text: str, hint: str) -> None:
+        """Warn of what a person at a terminal was told already."""
+        if not self.report.is_interactive:
+            self.report.warning(text, hint)

@@ -334,6 +334,17 @@ class Store:
         there = {canonical(row["domain"]) for row in rows}
         return rows, [name for name in names if name not in there]
 
+    async def unused_statuses(self, words: Sequence[str]) -> list[str]:
+        """Say which of these statuses no row has."""
+        async with self._reading() as cursor:
+            query = sql.SQL(
+                "SELECT DISTINCT status::text FROM {table}"
+                " WHERE status::text = ANY(%(words)s){tenant}"
+            ).format(**self._names)
+            await cursor.execute(query, {"words": list(words), "tenant": self._tenant})
+            used = {word for (word,) in await cursor.fetchall()}
+        return [word for word in dict.fromkeys(words) if word not in used]
+
     async def due(self, limit: int | None) -> list[Row]:
         """List the rows that a claim would take next, all when `limit` is None; none is locked."""
         async with self._reading() as cursor:

@@ -16,7 +16,7 @@ from domainsched.errors import DatabaseError, DomainschedError, ExitCode, Networ
 from domainsched.live import View
 from domainsched.lookout import Lookout
 from domainsched.models import RunSummary, Upcoming
-from domainsched.running import Rounds, stopping
+from domainsched.running import Rounds, metrics_file, stopping
 from domainsched.schema import Table
 from domainsched.session import Session
 from domainsched.store import Store
@@ -48,7 +48,9 @@ class Wish:
 async def watch(session: Session, wish: Wish) -> int:
     """Do rounds until stopped, or only look; a database that is away is waited for."""
     settings = session.settings
-    async with opened_table(settings, session.environ, session.announce) as (database, table):
+    if not wish.observe:
+        metrics_file(settings)
+    async with opened_table(session) as (database, table):
         stop = Stop()
         with stopping(session, stop, flies=not wish.observe):
             end = _End(session, database, table, wish)
@@ -90,7 +92,7 @@ class _End:
     def check_time(self, upcoming: Upcoming | None) -> None:
         """Raise a failure when the time is up."""
         if self._time is not None and time.monotonic() > self._time:
-            raise _still_busy(upcoming)
+            raise _still_busy(upcoming, self.wish)
 
     def within(self, pause: timedelta) -> timedelta:
         """Cut a pause short that would outlast the time."""
@@ -99,12 +101,13 @@ class _End:
         return min(pause, timedelta(seconds=max(self._time - time.monotonic(), 0)) + _MOMENT)
 
 
-def _still_busy(upcoming: Upcoming | None) -> DomainschedError:
+def _still_busy(upcoming: Upcoming | None, wish: Wish) -> DomainschedError:
     if upcoming is None:
         return DomainschedError("the time is up, and the database is still away")
     left = count(upcoming.unfinished, "domain")
     why = f"{left} pending or processing, {upcoming.due:,} of them due"
-    return DomainschedError("the time is up", why=why, hint="give --timeout more")
+    hint = "give --timeout more" if wish.until_idle else "--until-idle ends once nothing is left"
+    return DomainschedError("the time is up", why=why, hint=hint)
 
 
 class _Outage:

@@ -86,6 +86,13 @@ def ago(moment: datetime | None) -> str:
     return f"{span(max(datetime.now(UTC) - aware, timedelta()))} ago"
 
 
+def distance(moment: datetime) -> str:
+    """Write how long ago an instant was, or how far ahead it is: `2m ago`, `in 5m`."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    ahead = aware - datetime.now(UTC)
+    return f"in {span(ahead)}" if ahead > timedelta() else ago(moment)
+
+
 def count(number: int, noun: str) -> str:
     """Write `1 domain`, `1,204 domains`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

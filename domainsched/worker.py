@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import uuid4
 
-from domainsched.errors import DomainschedError, NetworkDown
+from domainsched.database import AGAIN
+from domainsched.errors import DatabaseError, DomainschedError, NetworkDown
 from domainsched.models import (
     Claim,
     Complete,
@@ -209,11 +210,18 @@ class Run:
             expected, bugs = errors.split(DomainschedError)
             if expected is None or bugs is not None:
                 raise
-            raise expected.exceptions[0] from None
+            raise self._with_claims(expected.exceptions[0]) from None
         finally:
             await self._abort_flights()
         self._finish()
         return self.summary
+
+    def _with_claims(self, error: Exception) -> Exception:
+        """Have the loss of the database say, too, what becomes of the claims that are held."""
+        if self._held and isinstance(error, DatabaseError) and error.hint != AGAIN:
+            fate = "what was claimed is taken again when its lease has run out"
+            error.hint = f"{error.hint}; {fate}" if error.hint else fate
+        return error
 
     async def _work(self) -> None:
         self._stopped = asyncio.create_task(self._stop.wait())

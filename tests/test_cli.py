@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Condition, Thread
 
 import pytest
-from conftest import Database
+from conftest import Database, reachable_directory
 from programs import DOMAINSCHED, PATIENCE, Ended, Surroundings
 
 from domainsched import __version__
@@ -641,6 +641,7 @@ def test_invalid_lines_are_listed_with_their_numbers_and_nothing_is_added(
                 "added": 1,
                 "present": 0,
                 "requeued": 0,
+                "held": 0,
                 "repeated": 0,
                 "invalid": 2,
                 "rejected": [
@@ -659,9 +660,10 @@ def test_invalid_lines_are_listed_with_their_numbers_and_nothing_is_added(
             }
         ],
     )
-    assert taken.err.splitlines() == [
-        'warning: new.txt:4: "http//acme.com"  a slash where the host should be',
-        'warning: new.txt:5: "m\u00fcnchen..example"  an empty label between two dots',
+    told = [json.loads(line) for line in taken.err.splitlines()]
+    assert [(each["type"], each["message"]) for each in told] == [
+        ("warning", 'new.txt:4: "http//acme.com"  a slash where the host should be'),
+        ("warning", 'new.txt:5: "m\u00fcnchen..example"  an empty label between two dots'),
     ]
 
 
@@ -682,6 +684,54 @@ def test_a_file_that_is_not_utf8_is_refused_line_by_line(bare: Surroundings, enc
         assert ended.code == 2
         assert "are not domain names" in ended.err or "is not a domain name" in ended.err
         assert ":1: " in ended.err
+
+
+def test_a_misspelt_setting_is_told_once_and_is_no_error(queue: Surroundings) -> None:
+    (queue.directory / ".env").write_text("DOMAINSCHED_LIMITS=3\nLIMITS=3\n")
+    odd = Surroundings(queue.directory, {**queue.variables, "DOMAINSCHED_ZZZ": "1"})
+    what = "no such setting: DOMAINSCHED_LIMITS (is it DOMAINSCHED_LIMIT?), DOMAINSCHED_ZZZ"
+    hint = "it changes nothing; .env.example lists them all"
+    assert odd.run("reset", "d.test") == Ended(0, "", f"warning: {what}\nhint: {hint}\n")
+    told = json.loads(odd.run("inspect", "--json").err)
+    assert told == {"type": "warning", "message": what, "hint": hint}
+    assert odd.run("inspect", "--quiet").err == ""
+
+
+def test_a_status_that_no_domain_has_and_we_do_not_know_is_told(
+    queue: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP CONSTRAINT domains_status_check")
+        connection.execute("UPDATE domains SET status = 'active' WHERE domain = 'c.test'")
+    warning = (
+        "warning: no domain has the status eror\n"
+        "hint: ours are pending, processing, completed, error\n"
+    )
+    words = ("--status", "eror", "--status", "active", "--status", "completed")
+    listed = queue.run("inspect", *words)
+    assert (listed.code, listed.out[:6], listed.err) == (0, "c.test", warning)
+    assert queue.run("reset", *words, "--yes") == Ended(0, "", warning)
+    assert queue.run("inspect", "--status", "completed", "--kind", "dns").err == ""
+
+
+def test_a_database_that_was_made_for_want_of_another_is_told_where_nobody_sees_it_made(
+    tmp_path: Path,
+) -> None:
+    with reachable_directory() as directory:
+        homes = iter(directory / name for name in ("piped", "added", "shown"))
+        piped, added, shown = (
+            Surroundings(tmp_path, {"DOMAINSCHED_HOME": str(home)}) for home in homes
+        )
+        warning = (
+            "warning: DATABASE_URL is not set; made a new, empty database in"
+            f" {directory / 'piped'}\n"
+            "hint: looked in the environment and in ./.env; --env-file names another file\n"
+        )
+        assert piped.run("process") == Ended(0, "", warning)
+        assert piped.run("process") == Ended(0, "", "")
+        assert added.run("add", "a.test") == Ended(0, "", "")
+        seen = f"using the embedded database in {directory / 'shown'}\nno domain matches\n"
+        assert in_terminal(shown, "inspect", "--kind", "dns").err == seen
 
 
 def test_closed_stdin_is_told_when_it_is_needed_and_never_else(queue: Surroundings) -> None:
@@ -776,12 +826,13 @@ def test_a_sheet_of_leads_is_added_as_a_batch(queue: Surroundings) -> None:
 
 
 def test_a_batch_that_is_not_there_is_a_failure(queue: Surroundings) -> None:
-    assert queue.run("inspect", "--batch", "none") == Ended(
-        1,
-        "",
-        "error: no domain in the table is of batch none\n"
-        "hint: domainsched add --batch none --file PATH\n",
-    )
+    for command in (("inspect",), ("reset", "--yes"), ("reset", "--status", "error", "--dry-run")):
+        assert queue.run(*command, "--batch", "none") == Ended(
+            1,
+            "",
+            "error: no domain in the table is of batch none\n"
+            "hint: domainsched add --batch none --file PATH\n",
+        )
 
 
 def test_a_table_without_batches_says_what_to_do(queue: Surroundings, table: Database) -> None:
@@ -906,9 +957,10 @@ SCHEMA = "".join(
         }.items()
     ))
 )  # fmt: skip
-ADDED = "added,present,requeued,repeated,invalid,rejected,dry_run\n0,1,0,0,0,,false\n"
+ADDED = "added,present,requeued,held,repeated,invalid,rejected,dry_run\n0,1,0,0,0,0,,false\n"
 ADDED_PLAIN = (
-    "added\t0\npresent\t1\nrequeued\t0\nrepeated\t0\ninvalid\t0\nrejected\t\ndry_run\tfalse\n"
+    "added\t0\npresent\t1\nrequeued\t0\nheld\t0\n"
+    "repeated\t0\ninvalid\t0\nrejected\t\ndry_run\tfalse\n"
 )
 RECORD = """\
 d.test
@@ -987,7 +1039,13 @@ ANSWERS = {
     ),
     "inspect --schema --csv": Answers(SCHEMA, SCHEMA),
     "inspect --expired": Answers("", "", "no domain matches\n"),
-    "inspect --status failed": Answers("", "", "no domain matches\n"),
+    "inspect --status failed": Answers(
+        "",
+        "",
+        "no domain matches\n",
+        warning="warning: no domain has the status failed\n"
+        "hint: ours are pending, processing, completed, error\n",
+    ),
     "inspect --check": Answers(
         CHECK,
         "database\tok\tPostgreSQL VERSION\ntable\tok\tpublic.domains, 4 rows\n"
@@ -1005,7 +1063,8 @@ ANSWERS = {
     ),
     "add new.test --dry-run": Answers("would add 1 domain\n", "would add 1 domain\n"),
     "add new.test a.test b.test --requeue --batch late": Answers(
-        "added 1 domain; 2 there already, 1 of them due again\n",
+        "added 1 domain; 2 there already, 1 of them due again;"
+        " 1 left alone, as a worker holds it\n",
         "",
         "next: domainsched process --limit 10\n",
     ),
@@ -1062,6 +1121,17 @@ def test_a_domain_that_is_not_there_is_a_failure(queue: Surroundings) -> None:
         "why": None,
         "hint": "domainsched add nowhere.test",
     }
+
+
+def test_a_reset_of_names_takes_all_or_none(queue: Surroundings, table: Database) -> None:
+    before = attempts(table)
+    assert queue.run("reset", "d.test", "nowhere.test") == Ended(
+        1,
+        "",
+        "error: not in the table: nowhere.test; nothing was reset\n"
+        "hint: domainsched add nowhere.test\n",
+    )
+    assert attempts(table) == before
 
 
 def test_an_empty_queue_says_what_to_do_next(queue: Surroundings, table: Database) -> None:
@@ -1352,6 +1422,8 @@ def test_a_page_is_inspected_without_a_database(bare: Surroundings) -> None:
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("title\tHello")
     assert "\x1b" not in ended.out
+    (bare.directory / "page.html").write_text('<meta name="generator" content="Hugo 0.1">')
+    assert "Hugo 0.1: Static site generator" in bare.run(*arguments, "-v").err
     (columns,) = bare.run(*arguments, "--json").records
     assert columns["favicon_url"] == "https://a.test/favicon.ico"
 

@@ -23,6 +23,7 @@ from domainsched.config import (
     environment,
     minutes,
     scraper_api_key,
+    unknown,
     user_agent,
     whole,
 )
@@ -657,3 +658,20 @@ def test_supabase_settings_may_stand_in_the_file(tmp_path: Path) -> None:
     read = database_url(Settings.load({}, environ), environ)
     assert read is not None
     assert read.safe == "pooler.test:6543/postgres as postgres.ref"
+
+
+def test_a_variable_that_is_no_setting_is_found_with_the_nearest_that_is() -> None:
+    environ = {
+        "DOMAINSCHED_CONCURENCY": "5",
+        "DOMAINSCHED_DATABASE_URL": "postgresql://h/x",
+        "DOMAINSCHED_ZZZ": "1",
+        "DOMAINSCHED_EMPTY": "",
+        "DOMAINSCHED_LIMIT": "5",
+        "DOMAINS": "somebody else's",
+        "LIMIT": "somebody else's",
+    }
+    assert unknown(environ) == {
+        "DOMAINSCHED_CONCURENCY": "DOMAINSCHED_CONCURRENCY",
+        "DOMAINSCHED_DATABASE_URL": "DATABASE_URL",
+        "DOMAINSCHED_ZZZ": "",
+    }

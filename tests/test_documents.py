@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from domainsched.config import Settings, environment
+from domainsched.config import Settings, environment, known, unknown
 from domainsched.models import Kind
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +89,11 @@ def test_a_shell_reads_the_uncommented_example_as_we_do(tmp_path: Path) -> None:
     by_us = environment({}, path)
     assert by_us == {name: by_shell[name] for name in by_us}
     assert by_us.keys() == set(VARIABLES)
+
+
+def test_what_is_known_is_what_is_written_of() -> None:
+    assert known() == set(VARIABLES)
+    assert unknown(dict.fromkeys((*VARIABLES, *OF_TESTS), "x")) == {}
 
 
 def test_neither_names_a_setting_that_does_not_exist() -> None:

@@ -321,7 +321,7 @@ def test_the_command_line_takes_them_and_warns_of_what_it_leaves_out(tmp_path: P
     page = ("inspect", "--html", "page.html", "--url", "acme.test", "--json")
     answer = domainsched(*page, "--fingerprints", path, cwd=tmp_path)
     assert "Wand" in json.loads(answer.stdout)["tech_stack"]["technologies"]
-    assert "warning: some patterns of" in answer.stderr
+    assert '"message": "some patterns of' in answer.stderr
     assert "'x(?=y)'" in answer.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 import time
@@ -172,6 +173,30 @@ def test_a_place_that_cannot_be_written_is_refused_at_the_beginning(tmp_path: Pa
     for path, why in (
         (tmp_path / "nowhere" / "a.prom", f"there is no directory {tmp_path / 'nowhere'}"),
         (tmp_path, "it is a directory"),
+    ):
+        with pytest.raises(ConfigError, match="cannot write the metrics to") as caught:
+            metrics.check(path)
+        assert caught.value.why == why
+
+
+def test_nothing_but_a_file_of_metrics_or_an_empty_one_is_replaced(tmp_path: Path) -> None:
+    ours, empty = tmp_path / "ours.prom", tmp_path / "empty.prom"
+    metrics.write(ours, tally(*ENDINGS), SUMMARY, GLANCE)
+    empty.touch()
+    for path in (ours, empty):
+        metrics.check(path)
+    other, link, dangling, fifo = (tmp_path / name for name in ("notes", "link", "gone", "fifo"))
+    other.write_text("# HELP node_load1 1m load average.\n# HELP domainsched_domains\n")
+    link.symlink_to(ours)
+    dangling.symlink_to(tmp_path / "nowhere")
+    os.mkfifo(fifo)
+    irregular = "it is not a regular file, and would be replaced by one"
+    for path, why in (
+        (other, "the file there holds something else"),
+        (link, irregular),
+        (dangling, irregular),
+        (fifo, irregular),
+        (Path("/dev/null"), irregular),
     ):
         with pytest.raises(ConfigError, match="cannot write the metrics to") as caught:
             metrics.check(path)

@@ -44,7 +44,7 @@ from domainsched.models import (
     Upcoming,
 )
 from domainsched.names import RejectedLine
-from domainsched.record import evidence, record, wrapped
+from domainsched.record import evidence, moment, record, wrapped
 from domainsched.report import Report, Style
 from domainsched.wording import (
     Row,
@@ -343,6 +343,17 @@ def test_an_error_in_json_is_one_line() -> None:
     }
 
 
+def test_a_warning_in_json_is_one_line() -> None:
+    listener = heard(as_json=True)
+    listener.report.warning("something", "do\nthat")
+    assert json.loads(listener.err.getvalue()) == {
+        "type": "warning",
+        "message": "something",
+        "hint": "do\nthat",
+    }
+    assert listener.err.getvalue().count("\n") == 1
+
+
 def test_an_errors_cause_is_told_to_developers_only() -> None:
     def fail() -> None:
         try:
@@ -598,6 +609,7 @@ def test_what_was_changed_in_json() -> None:
         "added": 118,
         "present": 7,
         "requeued": 3,
+        "held": 0,
         "repeated": 2,
         "invalid": 1,
         "rejected": [{"source": "new.txt:17", "text": "a b", "reason": "white space inside"}],
@@ -686,7 +698,11 @@ def test_a_domain_in_full() -> None:
         last_error="no such host",
         last_error_kind="dns",
         domain_metadata={
-            "visit": {**visit, "url": "https://www.a.test/", "redirects": ["https://a.test/"]}
+            "visit": {**visit, "url": "https://www.a.test/", "redirects": ["https://a.test/"]},
+            "technologies": {
+                "PHP": {"sign": "meta", "where": "generator", "implied_by": "WordPress"},
+                "WordPress": {"sign": "meta", "where": "generator: WordPress 6.8"},
+            },
         },
         batch_id="leads",
         title="Acme | 24h",
@@ -700,12 +716,11 @@ def test_a_domain_in_full() -> None:
         tech_stack={
             "cms": ["WordPress"],
             "technologies": {
-                "PHP": {"version": None},
+                "PHP": {"version": None, "categories": ["Programming language"]},
                 "WordPress": {
                     "version": "6.8",
                     "categories": ["CMS"],
                     "confidence": 90,
-                    "evidence": ["generator"],
                 },
             },
         },
@@ -734,7 +749,10 @@ def test_a_domain_in_full() -> None:
         "batch\tleads",
         "tenant\t00000000-0000-0000-0000-000000000001",
     ]
-    assert evidence(full) == ["WordPress 6.8: CMS, 90 % sure, generator", "PHP: "]
+    assert evidence(full) == [
+        "WordPress 6.8: CMS, 90 % sure (meta: generator: WordPress 6.8)",
+        "PHP: Programming language (implied by WordPress)",
+    ]
 
 
 IN_FULL = """\
@@ -959,3 +977,11 @@ def test_instants_are_written_in_utc() -> None:
 
 def test_counts_have_their_commas_and_their_number() -> None:
     assert [count(n, "domain") for n in (0, 1, 1204)] == ["0 domains", "1 domain", "1,204 domains"]
+
+
+def test_an_instant_says_how_long_ago_it_was_or_how_far_ahead_it_is() -> None:
+    now = datetime.now(UTC)
+    assert re.fullmatch(r"2\S+ \S+ UTC \(in [45]m\)", moment(now + timedelta(minutes=5)))
+    assert moment(now - timedelta(minutes=5)).endswith("(5m ago)")
+    due = dict(record(row(due_at=now + timedelta(hours=2, seconds=9)), 3, moment))["due"]
+    assert str(due).endswith("(in 2h 0m)")

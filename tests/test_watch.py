@@ -139,16 +139,16 @@ def test_a_database_that_is_away_is_told_once_and_that_it_is_back(
     with world.start("watch", "-v", "--json", *how) as watch:
         watch.wait_for('"summary"' if len(how) == 2 else '"glance"')
         with renamed(server, world):
-            watch.wait_for("warning: cannot connect to PostgreSQL at ")
-            watch.wait_for("hint: trying again")
+            watch.wait_for('"warning", "message": "cannot connect to PostgreSQL at ')
+            watch.wait_for('"hint": "trying again"')
             Event().wait(1.5)  # it looks several times meanwhile
         watch.wait_for("going on")
         world.execute("INSERT INTO domains (domain, status) VALUES ('x.test', 'completed')")
         watch.send(SIGTERM)
         ended = watch.end()
     assert ended.code == 0
-    assert ended.err.count("warning: cannot connect") == 1
-    assert ended.err.count("warning: ") <= 2  # the connection was cut; and there is no other
+    assert ended.err.count('"warning", "message": "cannot connect') == 1
+    assert ended.err.count('"warning"') <= 2  # the connection was cut; and there is no other
 
 
 # --- looking on -------------------------------------------------------------------------------
@@ -320,4 +320,11 @@ def test_metrics_that_cannot_be_written_are_told_before_anything_is_done(world: 
         "  there is no directory nowhere\n"
         "hint: correct --metrics-file or DOMAINSCHED_METRICS_FILE\n"
     )
+    notes = world.domainsched().directory / "notes"
+    notes.write_text("mine")
+    for command in (("process",), ("watch", "--until-idle")):
+        ended = world.run(*command, "--metrics-file", "notes", DATABASE_URL="postgresql://h/x")
+        assert (ended.code, ended.out) == (2, "")
+        assert "the file there holds something else" in ended.err
+    assert notes.read_text() == "mine"
     assert not world.visits()

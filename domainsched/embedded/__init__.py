@@ -31,6 +31,8 @@ class EmbeddedServer:
     home: Path
     connection_keywords: dict[str, str]
     """For `psycopg.connect`: database "domainsched", over the Unix socket, as its superuser."""
+    is_new: bool
+    """Whether its files were made just now: then there is nothing in it."""
 
     @classmethod
     @contextmanager
@@ -56,8 +58,8 @@ class EmbeddedServer:
                 with locked(home / "server.lock", exclusive=True):
                     cluster = cluster_at(home, environ, settings)
                     stack.callback(cluster.leave, clients)
-                    cluster.ensure_running()
-            yield cls(home, cluster.connection_keywords)
+                    is_new = cluster.ensure_running()
+            yield cls(home, cluster.connection_keywords, is_new)
 
 
 def home(environ: Mapping[str, str]) -> Path:

@@ -133,15 +133,18 @@ class _Cluster:
             "options": "",
         }
 
-    def ensure_running(self) -> None:
+    def ensure_running(self) -> bool:
+        """Start the server if need be; say whether its files had to be made."""
         own_directory(self.socket_directory, self.account)  # before anything there is trusted
         if self._answers():
-            return
+            return False
         self._require_reachable()
         self._clear_away()
-        if not self.data.exists():
+        is_new = not self.data.exists()
+        if is_new:
             self._create()
         self._start()
+        return is_new
 
     def leave(self, clients: int) -> None:
         """Give up the share in `clients` and, if nobody else has one, stop the server."""
