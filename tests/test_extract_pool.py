@@ -125,7 +125,7 @@ async def test_a_death_in_the_midst_of_a_page_is_charged_to_that_page_alone() ->
         poisoned = asyncio.create_task(pool.extract(page(POISON)))
         (busy,) = children()
         await until_busy(busy)
-        others = [asyncio.create_task(pool.extract(page())) for _ in range(6)]
+        others = [asyncio.create_task(pool.extract(page())) for _ in range(12)]
         assert all(isinstance(found, dict) for found in await asyncio.gather(*others))
         os.kill(busy, signal.SIGKILL)
         failed = await poisoned
@@ -192,6 +192,12 @@ async def test_many_pages_share_few_processes() -> None:
     ]
 
 
+async def test_a_handful_of_pages_is_not_worth_a_second_process() -> None:
+    async with ExtractionPool(2) as pool:
+        await asyncio.gather(*(pool.extract(page()) for _ in range(6)))
+        assert len(children()) == 1
+
+
 @linux_only
 async def test_signals_to_the_whole_group_leave_the_processes_to_the_parent() -> None:
     async with ExtractionPool(1) as pool:
@@ -234,8 +240,8 @@ async def main():
     async with ExtractionPool(2, timeout=LONG) as pool:
         await pool.extract(page())
         reading = asyncio.create_task(pool.extract(page(POISON)))
-        await asyncio.sleep(0)  # it takes the idle process, the next page a new one
-        await pool.extract(page())
+        await asyncio.sleep(0)  # it takes the idle process, and so many wait a new one
+        await asyncio.gather(*(pool.extract(page()) for _ in range(12)))
         print("both at work", flush=True)
         await reading
 asyncio.run(main())

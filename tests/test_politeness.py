@@ -385,11 +385,13 @@ async def test_waiting_for_a_place_costs_a_visit_none_of_its_time(sites: Sites) 
         page()(exchange)
 
     sites.add(*names, behaviour=slowly)
-    changed = limits(sites, per_address=1, timeout=timedelta(seconds=1.5))
-    async with Fetcher(changed) as fetcher:
+    limit = timedelta(seconds=10)
+    async with Fetcher(limits(sites, per_address=1, timeout=limit)) as fetcher:
         found = await asyncio.gather(*(home(fetcher, name) for name in names))
     assert all(isinstance(each, Page) for each in found), found
-    assert all(each.elapsed < timedelta(seconds=1.5) for each in found if isinstance(each, Page))
+    spent = sum((each.elapsed for each in found if isinstance(each, Page)), timedelta())
+    assert min(each.elapsed for each in found if isinstance(each, Page)) > timedelta(seconds=0.4)
+    assert spent < limit, "each has its own time alone, and not that of those before it too"
 
 
 async def test_visits_that_hold_what_the_other_wants_do_not_wait_for_ever(sites: Sites) -> None:
@@ -566,9 +568,9 @@ async def test_a_visit_that_finds_no_place_for_too_long_is_not_begun(sites: Site
         assert isinstance(await holder.home(), Page)
         visitor = Visitor(fetcher, NoExtraction(), run_id="run")
         assert await visitor(Claim(1, "waiter.test", 1, uuid4())) == NotTried()
+        assert sites.received_by("waiter.test") == []
     async with Fetcher(settings) as fetcher:
         assert isinstance(await home(fetcher, "waiter.test"), Page)
-    assert len(sites.received_by("waiter.test")) == 2, "robots.txt and the page, once"
 
 
 class NoExtraction:
@@ -583,6 +585,7 @@ async def test_a_page_is_gone_with_its_visit(sites: Sites) -> None:
     gc.disable()
     try:
         assert isinstance(await visit(sites, "gone.test"), Page)
-        assert not any(isinstance(each, Page) for each in gc.get_objects())
+        pages = [each for each in gc.get_objects() if isinstance(each, Page)]
+        assert [each.url for each in pages if "gone.test" in each.url] == []
     finally:
         gc.enable()

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,10 @@ _START = timedelta(seconds=30)
 
 _END = timedelta(seconds=5)
 """A killed process is gone in milliseconds, unless the kernel holds it."""
+
+_WORTH = 8
+"""Pages that must wait for each process there is before another one starts, which takes as much CPU
+time as fifty pages do."""
 
 _STARTS = 3
 """Children that may die in a row before they have a page: one by bad luck, all by a fault."""
@@ -42,7 +47,7 @@ class _Died(Exception):
 
 
 class ExtractionPool:
-    """An async context manager with at most `processes` children, started when first needed."""
+    """An async context manager with at most `processes` children, started when needed."""
 
     def __init__(
         self,
@@ -55,7 +60,10 @@ class ExtractionPool:
         self._fingerprints = fingerprints
         self._timeout = timeout
         self._memory_bytes = memory_bytes
-        self._places = asyncio.Semaphore(processes)
+        self._most = processes
+        self._opened = 1
+        self._waiting = 0
+        self._places = asyncio.Semaphore(self._opened)
         self._idle: list[_Child] = []
         self._children: set[_Child] = set()
         self._closed = False
@@ -85,13 +93,29 @@ class ExtractionPool:
         Raises:
             DomainschedError: no child can be started, or the pool was closed meanwhile.
         """
-        async with self._places:
+        async with self._place():
             try:
                 return await self._extract(page)
             except _Died as died:
                 if self._closed:
                     raise DomainschedError("the extraction pool is closed") from None
                 return Failed(Kind.CRASHED, f"the extraction of the page {died.reason}")
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Wait for a process; where many wait, allow for one more."""
+        self._waiting += 1
+        if self._waiting > _WORTH * self._opened and self._opened < self._most:
+            self._opened += 1
+            self._places.release()
+        try:
+            await self._places.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def _extract(self, page: Page) -> dict[str, Any]:
         """Try anew what died before it began: an idle child may be killed by anyone."""
