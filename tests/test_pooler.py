@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -186,8 +186,11 @@ def test_a_client_that_prepares_is_refused(pooler: Pooler) -> None:
 
 
 def test_a_client_that_pipelines_is_refused(pooler: Pooler) -> None:
-    with connected(pooler) as client, pytest.raises(psycopg.OperationalError):
-        client.cursor().executemany("SELECT %s::int", [(1,), (2,)])
+    with connected(pooler) as client:
+        with suppress(psycopg.OperationalError):
+            client.cursor().executemany("SELECT %s::int", [(1,), (2,)])
+        with pytest.raises(psycopg.OperationalError):  # at the latest now
+            client.execute("SELECT 3")
     assert pooler.violations == ["a pipeline (Flush)"]
 
 
