@@ -54,6 +54,12 @@ Way = Callable[[Mapping[str, str]], AbstractContextManager[Mapping[str, str]]]
 """From keywords that lead straight to a database to those that lead there so."""
 
 
+LONG = {
+    f"test_{name}"
+    for name in ("phases", "outages", "storm", "crash_sites", "many_workers", "machines", "watch")
+}
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--way", choices=WAYS, help="how all tests go to the database")
 
@@ -62,6 +68,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "direct(reason): goes straight to the database, whatever the way of the others"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that wait longest: with them at the end, all workers wait for one."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

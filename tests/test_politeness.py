@@ -562,15 +562,15 @@ async def test_time_between_the_pages_of_a_visit_is_not_the_visits(sites: Sites)
 
 async def test_a_visit_that_finds_no_place_for_too_long_is_not_begun(sites: Sites) -> None:
     """Else the visits to one address that never answers would hold every other site's place."""
-    sites.add("holder.test", "waiter.test", robots=NO_ROBOTS, behaviour=kept())
+    sites.add("crowding.test", "crowded.test", robots=NO_ROBOTS, behaviour=kept())
     settings = limits(sites, per_address=1, timeout=timedelta(seconds=5))
-    async with Fetcher(settings) as fetcher, fetcher.site("holder.test") as holder:
+    async with Fetcher(settings) as fetcher, fetcher.site("crowding.test") as holder:
         assert isinstance(await holder.home(), Page)
         visitor = Visitor(fetcher, NoExtraction(), run_id="run")
-        assert await visitor(Claim(1, "waiter.test", 1, uuid4())) == NotTried()
-        assert sites.received_by("waiter.test") == []
+        assert await visitor(Claim(1, "crowded.test", 1, uuid4())) == NotTried()
+        assert sites.received_by("crowded.test") == []
     async with Fetcher(settings) as fetcher:
-        assert isinstance(await home(fetcher, "waiter.test"), Page)
+        assert isinstance(await home(fetcher, "crowded.test"), Page)
 
 
 class NoExtraction:

@@ -41,7 +41,7 @@ def by_part(every: list[bytes]) -> list[tuple[str, float]]:
         extract_page(page, URL, {"content-type": "text/html"})
     profile.disable()
     stats = pstats.Stats(profile).stats  # type: ignore[attr-defined] # not in its stub
-    entry = next(key for key in stats if key[2] == "extract_page")
+    entry = next(key for key in stats if key[2] == "extract_page" and key[0].endswith("page.py"))
     whole = stats[entry][3]
     called = {key: callers[entry][3] for key, (*_, callers) in stats.items() if entry in callers}
     parts: dict[str, float] = {}
