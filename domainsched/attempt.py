@@ -15,6 +15,9 @@ from domainsched.names import canonical
 
 _SOCIAL = ("facebook_url", "twitter_url", "linkedin_url", "instagram_url", "youtube_url")
 
+_MAX_URL = 2048
+"""Characters that are kept of each redirect: ten of 60 KB made a row of 662 KB."""
+
 Columns = dict[str, Any]
 
 
@@ -113,7 +116,7 @@ class Visitor:
             "fetched_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "url": page.url,
             "status": page.status,
-            "redirects": list(page.redirects),
+            "redirects": [url[:_MAX_URL] for url in page.redirects],
             "elapsed_ms": _milliseconds(page.elapsed),
             "bytes": len(page.body),
             "truncated": page.truncated,

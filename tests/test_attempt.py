@@ -331,6 +331,12 @@ async def test_a_site_that_asks_to_wait_is_asked_for_nothing_more() -> None:
     assert await visited(Failed(Kind.RATE_LIMITED, "HTTP 429")) == [OTHER]
 
 
+async def test_redirects_do_not_swell_the_row() -> None:
+    columns = await columns_of(replace(PAGE, redirects=("https://a.test/" + "x" * 60_000,) * 10))
+    kept = columns["domain_metadata"]["visit"]["redirects"]
+    assert [len(url) for url in kept] == [2048] * 10
+
+
 async def test_what_a_server_calls_itself_is_one_clean_line() -> None:
     hostile = replace(PAGE, headers={"server": "ng\x1b]0;owned\x07inx \u202egpj" + "x" * 9000})
     outcome = await attempt("a.test", Fetcher(hostile), Extractor(EXTRACTED))
