@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from network import UNSHARE, in_own_network
 
 from domainsched.models import Kind
 
-UNSHARE = shutil.which("unshare")
-PREPARE = """
-set -e
-ip link set lo up
-mount --bind "$1" /etc/resolv.conf
-shift
-exec "$@"
-"""
 RESOLVER = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
-
-
-def in_own_network(*command: str) -> list[str]:
-    """Run `command` where nothing but its own loopback is, with its own resolver's settings."""
-    assert UNSHARE is not None
-    become = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return [UNSHARE, *become, "--net", "--mount", "sh", "-c", PREPARE, "sh", *command]
 
 
 @pytest.fixture(scope="module")

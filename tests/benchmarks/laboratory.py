@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,34 +20,31 @@ from statistics import median
 
 import psycopg
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from network import UNSHARE, in_own_network
+
 from domainsched.embedded import EmbeddedServer
 
 HERE = Path(__file__).parent
 CONTENDERS = HERE / "contenders"
 DOMAINSCHED = (sys.executable, "-m", "domainsched")
-_INSIDE = "DOMAINSCHED_BENCHMARK_NETWORK"
-_PREPARE = """
-set -e
-ip link set lo up
-mount --bind "$1" /etc/resolv.conf
-shift
-exec "$@"
-"""
+_INSIDE = "BENCHMARK_NETWORK"
+_RESOLVER = "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n"
 
 
-def in_own_network() -> None:
+def enter_own_network() -> None:
     """Begin this program anew where it has a loopback and a name server of its own (Linux)."""
-    if os.environ.get(_INSIDE):
+    if os.environ.pop(_INSIDE, None):
         return
-    unshare = shutil.which("unshare")
-    if unshare is None:
+    if UNSHARE is None:
         sys.exit("error: benchmarks need unshare (util-linux) for a network of their own")
-    settings = Path(tempfile.mkdtemp()) / "resolv.conf"
-    settings.write_text("nameserver 127.0.0.1\noptions timeout:5 attempts:2\n")
-    become = [] if os.geteuid() == 0 else ["--map-root-user"]
-    command = [unshare, *become, "--net", "--mount", "sh", "-c", _PREPARE, "sh", str(settings)]
-    os.environ[_INSIDE] = str(settings)
-    os.execv(unshare, [*command, sys.executable, *sys.argv])  # noqa: S606 - ourselves
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as resolver:
+        resolver.write(_RESOLVER)
+        resolver.flush()
+        command = in_own_network(resolver.name, sys.executable, *sys.argv)
+        ended = subprocess.run(command, env={**os.environ, _INSIDE: "yes"}, check=False)
+    sys.exit(ended.returncode)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from laboratory import DOMAINSCHED, in_own_network, laboratory, machine
+from laboratory import DOMAINSCHED, enter_own_network, laboratory, machine
 from pipeline import measured
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--hosts", default="2000,20000")
     parser.add_argument("--concurrency", type=int, default=500)
     given = parser.parse_args()
-    in_own_network()
+    enter_own_network()
     command = (*DOMAINSCHED, "process", "--limit", "0", "-c", str(given.concurrency), "--quiet")
     print(
         f"concurrency {given.concurrency}; {machine()}\n\n"

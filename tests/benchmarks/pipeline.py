@@ -20,7 +20,7 @@ from laboratory import (
     Laboratory,
     Result,
     alternate,
-    in_own_network,
+    enter_own_network,
     laboratory,
     machine,
     run,
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=100)
     parser.add_argument("--only", action="append", default=[], help="a contender's name")
     given = parser.parse_args()
-    in_own_network()
+    enter_own_network()
     with laboratory(farm=True) as place:
         place.create(given.hosts)
         results = alternate(contenders(place, given.concurrency, given.only), given.rounds)

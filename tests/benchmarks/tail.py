@@ -19,7 +19,7 @@ from laboratory import (
     Laboratory,
     Result,
     alternate,
-    in_own_network,
+    enter_own_network,
     laboratory,
     machine,
 )
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--concurrency", type=int, action="append")
     given = parser.parse_args()
-    in_own_network()
+    enter_own_network()
     every = given.concurrency or [100, 500]
     with laboratory(farm=True, latency=True) as place:
         place.create(given.hosts)
