@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from domainsched.config import Settings
-from domainsched.database import Database
+from domainsched.database.connection import Database
+from domainsched.database.queue import Queue
+from domainsched.database.schema import Table
 from domainsched.job import Job
 from domainsched.models import Claim, Outcome, RunSummary, Settled
-from domainsched.queue import Queue
 from domainsched.retry import Policy
-from domainsched.schema import Table
 from domainsched.worker import Plan, Run, Stop, Visit
 
 

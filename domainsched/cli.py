@@ -39,9 +39,9 @@ from domainsched.errors import (
     ExitCode,
     UsageError,
 )
-from domainsched.formats import Format, asked_format
 from domainsched.models import Kind, Status
-from domainsched.report import Report, Style, written
+from domainsched.reporting.formats import Format, asked_format
+from domainsched.reporting.report import Report, Style, written
 from domainsched.session import Session
 
 T = TypeVar("T")
@@ -627,9 +627,9 @@ def _inspect_page(session: Session, path: str | None, url: str | None) -> None:
     except OSError as error:
         raise UsageError(f"cannot read {shown(path)}", why=error.strerror or "") from None
     _check_fingerprints(session)
-    from domainsched.answers import page
     from domainsched.extract import extract_page
-    from domainsched.record import evidence
+    from domainsched.reporting.answers import page
+    from domainsched.reporting.record import evidence
 
     columns = extract_page(body, base, fingerprints=session.settings.fingerprints)
     session.report.show(page(columns))

@@ -6,9 +6,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
-from domainsched import answers, schema
-from domainsched.adding import Order
 from domainsched.connect import opened, opened_table
+from domainsched.database import schema
+from domainsched.database.adding import Order
+from domainsched.database.selection import Selection
+from domainsched.database.store import Store
 from domainsched.errors import (
     DomainschedError,
     UsageError,
@@ -16,12 +18,11 @@ from domainsched.errors import (
 from domainsched.intake import Intake
 from domainsched.models import BatchProgress, Kind, Status
 from domainsched.names import canonical
-from domainsched.record import evidence
-from domainsched.report import Report
-from domainsched.selection import Selection
+from domainsched.reporting import answers
+from domainsched.reporting.record import evidence
+from domainsched.reporting.report import Report
+from domainsched.reporting.wording import count
 from domainsched.session import Session
-from domainsched.store import Store
-from domainsched.wording import count
 
 LISTED = 20
 """Domains that a list shows, unless --limit says otherwise."""

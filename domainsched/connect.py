@@ -9,9 +9,9 @@ from pathlib import Path
 
 from domainsched import dburl, embedded
 from domainsched.config import Settings, contents
-from domainsched.database import Database
+from domainsched.database.connection import Database
+from domainsched.database.schema import Table, TableName, init, usable_table
 from domainsched.errors import ConfigError
-from domainsched.schema import Table, TableName, init, usable_table
 from domainsched.session import Session
 
 

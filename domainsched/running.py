@@ -7,19 +7,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from domainsched import answers, batch, metrics
+from domainsched import batch
 from domainsched.config import Settings
 from domainsched.connect import opened_table
 from domainsched.credit import CreditBudget
-from domainsched.database import Database
+from domainsched.database.connection import Database
+from domainsched.database.schema import Table
+from domainsched.database.store import Row, Store
 from domainsched.errors import DomainschedError, ExitCode, Incomplete
 from domainsched.job import Job
 from domainsched.models import RowId, RunSummary, Settled, Upcoming
 from domainsched.names import canonical
-from domainsched.schema import Table
+from domainsched.reporting import answers, metrics
+from domainsched.reporting.wording import count, held, public, setting, site
 from domainsched.session import Session
-from domainsched.store import Row, Store
-from domainsched.wording import count, held, public, setting, site
 from domainsched.worker import Stop
 
 

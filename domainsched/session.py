@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from domainsched.config import Settings
-from domainsched.report import Report
+from domainsched.reporting.report import Report
 
 
 @dataclass(frozen=True)

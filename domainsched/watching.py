@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from domainsched.connect import opened_table
-from domainsched.database import Database
+from domainsched.database.connection import Database
+from domainsched.database.lookout import Lookout
+from domainsched.database.schema import Table
+from domainsched.database.store import Store
 from domainsched.errors import DatabaseError, DomainschedError, ExitCode, NetworkDown
-from domainsched.live import View
-from domainsched.lookout import Lookout
 from domainsched.models import RunSummary, Upcoming
+from domainsched.reporting.live import View
+from domainsched.reporting.wording import count, setting
 from domainsched.running import Rounds, metrics_file, stopping
-from domainsched.schema import Table
 from domainsched.session import Session
-from domainsched.store import Store
-from domainsched.wording import count, setting
 from domainsched.worker import Stop
 
 PACE = timedelta(seconds=2)

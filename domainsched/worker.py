@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import uuid4
 
-from domainsched.database import AGAIN
+from domainsched.database.connection import AGAIN
+from domainsched.database.queue import CRASHED, Queue
 from domainsched.errors import DatabaseError, DomainschedError, NetworkDown
 from domainsched.models import (
     Claim,
@@ -35,7 +36,6 @@ from domainsched.models import (
     Settled,
     Transition,
 )
-from domainsched.queue import CRASHED, Queue
 from domainsched.retry import Policy, backoff
 
 logger = logging.getLogger(__name__)

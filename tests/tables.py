@@ -17,11 +17,11 @@ from conftest import Way, fresh_database
 from legacy import TENANT, Generation, install
 from psycopg.rows import dict_row
 
-from domainsched.database import Database
+from domainsched.database.connection import Database
+from domainsched.database.queue import Claimed, Queue
+from domainsched.database.schema import Table, TableName, init
 from domainsched.dburl import DatabaseUrl
 from domainsched.models import Claim
-from domainsched.queue import Claimed, Queue
-from domainsched.schema import Table, TableName, init
 
 LEASE = timedelta(minutes=15)
 PATIENCE = 30.0

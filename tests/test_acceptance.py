@@ -24,9 +24,9 @@ from psycopg.pq import PGconn, Ping
 from sites import Sites, never, page, redirect
 from world import PrivateServer, World, behind, cut_off, meeting, names, run_together
 
+from domainsched.database.queue import RESULT_COLUMNS
+from domainsched.database.schema import ADDED_COLUMNS
 from domainsched.embedded import EmbeddedServer
-from domainsched.queue import RESULT_COLUMNS
-from domainsched.schema import ADDED_COLUMNS
 
 PASSWORD = "correct-horse-battery"
 

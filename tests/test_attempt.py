@@ -12,8 +12,8 @@ from uuid import uuid4
 import pytest
 
 from domainsched.attempt import Visitor
+from domainsched.database.queue import RESULT_COLUMNS
 from domainsched.models import Claim, Failed, Found, Kind, Outcome, Page
-from domainsched.queue import RESULT_COLUMNS
 
 PAGE = Page(
     url="https://www.a.test/en/",

@@ -26,9 +26,9 @@ from programs import DOMAINSCHED, PATIENCE, Ended, Surroundings
 from domainsched import __version__
 from domainsched.columns import PURPOSES
 from domainsched.config import Settings
+from domainsched.database.schema import TableName, statements
 from domainsched.models import Kind
-from domainsched.schema import TableName, statements
-from domainsched.wording import width
+from domainsched.reporting.wording import width
 
 COMMANDS = ("add", "process", "inspect", "reset", "watch", "init", "demo")
 NOT_OPTIONS = {

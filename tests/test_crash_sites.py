@@ -16,7 +16,7 @@ from programs import PATIENCE, Program, descendants, with_proc
 from sites import Behaviour, Exchange, never, page, sequence
 from world import World, behind, names
 
-from domainsched.queue import CRASHED
+from domainsched.database.queue import CRASHED
 
 pytestmark = [with_proc, pytest.mark.direct("is about other processes than the database's")]
 

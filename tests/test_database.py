@@ -19,9 +19,9 @@ from conftest import reachable_directory
 from proxy import Link, Proxy, proxied
 from tables import stranger, until, url
 
-from domainsched import database as database_module
 from domainsched import dburl
-from domainsched.database import Database
+from domainsched.database import connection
+from domainsched.database.connection import Database
 from domainsched.dburl import DatabaseUrl
 from domainsched.embedded import EmbeddedServer
 from domainsched.errors import DatabaseError, Refused
@@ -185,7 +185,7 @@ async def test_on_a_half_open_connection_a_transaction_ends_within_its_bound(
 async def test_without_a_bound_of_its_own_it_ends_soon_after_the_server_s(
     database: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "GRACE", SOON)
+    monkeypatch.setattr(connection, "GRACE", SOON)
     async with half_open(database) as (_, ours):
         with within(timedelta(seconds=5)):
             error = await error_of(ours, statement_timeout=SOON)
@@ -219,7 +219,7 @@ async def test_a_connection_recovers_when_the_network_does(database: Place) -> N
 async def test_what_stands_outside_a_transaction_has_an_end_too(
     database: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "BUILD_TIMEOUT", SOON)
+    monkeypatch.setattr(connection, "BUILD_TIMEOUT", SOON)
     async with half_open(database) as (_, ours):
         with (
             within(timedelta(seconds=5)),

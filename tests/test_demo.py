@@ -19,8 +19,8 @@ from programs import Surroundings
 from domainsched import demo
 from domainsched.demo.server import Answer, serving
 from domainsched.demo.sites import SITES
-from domainsched.formats import Format
-from domainsched.report import Report, Style
+from domainsched.reporting.formats import Format
+from domainsched.reporting.report import Report, Style
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from domainsched.live import View
 from domainsched.models import Change, Flight, Glance, Upcoming
-from domainsched.wording import width
+from domainsched.reporting.live import View
+from domainsched.reporting.wording import width
 
 NOW = datetime(2026, 11, 22, 0, 42, 10, tzinfo=UTC)
 LONG = "a-very-long-subdomain.of-some-company-with-a-long-name.example.co.uk"
@@ -74,7 +74,7 @@ def test_before_anything_is_known_there_is_only_the_head() -> None:
 
 def test_the_rate_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     view, clock = View(""), iter([0.0, 10.0, 100.0, 104.0])
-    monkeypatch.setattr("domainsched.live.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("domainsched.reporting.live.time.monotonic", lambda: next(clock))
     for completed in (0, 30, 1000, 1008):
         view.see(glance(completed=completed), (), ())
         if completed == 30:

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainsched.errors import DatabaseError
-from domainsched.formats import Format
-from domainsched.logs import LogStyle, log_line
 from domainsched.models import Claim, Complete, Fail, Failed, Kind, Retry, RunSummary, Settled
-from domainsched.report import Report, Style
+from domainsched.reporting.formats import Format
+from domainsched.reporting.logs import LogStyle, log_line
+from domainsched.reporting.report import Report, Style
 
 TEXT = LogStyle(json=False, journal=False, run_id="7f3a")
 JSON = LogStyle(json=True, journal=False, run_id="7f3a")

@@ -10,13 +10,14 @@ from uuid import UUID, uuid4
 import pytest
 from conftest import Database as Place
 
-from domainsched import dburl, lookout
-from domainsched.database import Database
-from domainsched.lookout import Lookout
+from domainsched import dburl
+from domainsched.database import lookout
+from domainsched.database.connection import Database
+from domainsched.database.lookout import Lookout
+from domainsched.database.queue import IN_ORDER, Queue
+from domainsched.database.schema import Table, TableName, init, usable_table
+from domainsched.database.store import Store
 from domainsched.models import Complete, Fail, Failed, Kind
-from domainsched.queue import IN_ORDER, Queue
-from domainsched.schema import Table, TableName, init, usable_table
-from domainsched.store import Store
 
 LEASE = timedelta(minutes=15)
 TENANT = UUID("00000000-0000-0000-0000-000000000001")

@@ -13,7 +13,6 @@ from uuid import UUID
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from domainsched import metrics
 from domainsched.errors import ConfigError
 from domainsched.models import (
     Claim,
@@ -29,6 +28,7 @@ from domainsched.models import (
     Transition,
     Upcoming,
 )
+from domainsched.reporting import metrics
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 UPCOMING = Upcoming(12, 7, 2, NOW - timedelta(hours=1), None, NOW)

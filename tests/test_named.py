@@ -11,7 +11,7 @@ from sites import page
 from test_cli import in_terminal, masked
 from world import World, behind
 
-from domainsched.queue import CRASHED
+from domainsched.database.queue import CRASHED
 
 TITLED = page("<title>Acme Plumbing</title>")
 IN_AN_HOUR, AN_HOUR_AGO = "now() + interval '1 hour'", "now() - interval '1 hour'"

@@ -22,7 +22,7 @@ from programs import PATIENCE, Ended, Program, with_proc
 from sites import Behaviour, Exchange, Sites, page
 from world import PrivateServer, World, behind, cut_off, names
 
-from domainsched.database import PATIENCE as PATIENCE_WITH_A_DATABASE
+from domainsched.database.connection import PATIENCE as PATIENCE_WITH_A_DATABASE
 
 PASSWORD = "correct-horse-battery"
 

@@ -18,14 +18,14 @@ from legacy import TENANT
 from pgbouncer import PGBOUNCER, running_pgbouncer
 from pooler import Pooler, pooling
 
-from domainsched.adding import Order
-from domainsched.database import Database
+from domainsched.database.adding import Order
+from domainsched.database.connection import Database
+from domainsched.database.queue import Queue
+from domainsched.database.schema import TableName, init, usable_table
+from domainsched.database.selection import Selection
+from domainsched.database.store import Store
 from domainsched.dburl import DatabaseUrl
 from domainsched.models import Complete
-from domainsched.queue import Queue
-from domainsched.schema import TableName, init, usable_table
-from domainsched.selection import Selection
-from domainsched.store import Store
 
 pytestmark = pytest.mark.direct("it has poolers of its own")
 

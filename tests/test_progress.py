@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from domainsched.models import Claim, Complete, Fail, Failed, Kind, Settled
-from domainsched.progress import Progress
-from domainsched.wording import width
+from domainsched.reporting.progress import Progress
+from domainsched.reporting.wording import width
 
 LONG = "a-very-long-subdomain.of-some-company-with-a-long-name.example.co.uk"
 

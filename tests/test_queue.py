@@ -33,13 +33,13 @@ from tables import (
     url,
 )
 
-from domainsched.database import Database
+from domainsched.database.connection import Database
+from domainsched.database.queue import CRASHED, MOST_REFUSED, Claimed, Queue
+from domainsched.database.schema import Table
+from domainsched.database.selection import Selection
+from domainsched.database.store import Store
 from domainsched.errors import DatabaseError
 from domainsched.models import Claim, Complete, Fail, Failed, Kind, Release, Retry, Transition
-from domainsched.queue import CRASHED, MOST_REFUSED, Claimed, Queue
-from domainsched.schema import Table
-from domainsched.selection import Selection
-from domainsched.store import Store
 
 TIMEOUT = Failed(Kind.TIMEOUT, "no page within 30 s")
 GONE = Failed(Kind.HTTP_4XX, "410 gone")

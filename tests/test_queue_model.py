@@ -32,8 +32,11 @@ from hypothesis.stateful import (
 from legacy import TENANT
 from tables import LEASE, Bench, Maker, benched, made_once, stranger, take, url
 
-from domainsched.adding import Order
-from domainsched.database import Cursor, Database
+from domainsched.database.adding import Order
+from domainsched.database.connection import Cursor, Database
+from domainsched.database.queue import Claimed, Queue
+from domainsched.database.selection import Selection
+from domainsched.database.store import Store
 from domainsched.models import (
     Claim,
     Complete,
@@ -45,9 +48,6 @@ from domainsched.models import (
     RowId,
     Transition,
 )
-from domainsched.queue import Claimed, Queue
-from domainsched.selection import Selection
-from domainsched.store import Store
 
 T = TypeVar("T")
 

@@ -20,9 +20,9 @@ from legacy import TENANT
 from psycopg.rows import TupleRow
 from tables import LEASE, Bench, Maker, benched, made_once, take, url
 
-from domainsched.database import Cursor, Database
+from domainsched.database.connection import Cursor, Database
+from domainsched.database.queue import Queue
 from domainsched.models import Claim, Complete, Fail, Failed, Kind, Retry
-from domainsched.queue import Queue
 
 LIMIT = 10
 """Rows that a claim here asks for."""

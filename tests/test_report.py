@@ -21,9 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainsched import answers
 from domainsched.errors import DatabaseError, DomainschedError, UsageError
-from domainsched.formats import Answer, Format, csv_line
 from domainsched.intake import Intake
 from domainsched.models import (
     Added,
@@ -44,9 +42,11 @@ from domainsched.models import (
     Upcoming,
 )
 from domainsched.names import RejectedLine
-from domainsched.record import evidence, moment, record, wrapped
-from domainsched.report import Report, Style
-from domainsched.wording import (
+from domainsched.reporting import answers
+from domainsched.reporting.formats import Answer, Format, csv_line
+from domainsched.reporting.record import evidence, moment, record, wrapped
+from domainsched.reporting.report import Report, Style
+from domainsched.reporting.wording import (
     Row,
     ago,
     count,

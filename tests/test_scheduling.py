@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from programs import Surroundings
 
-from domainsched.metrics import Tally, write
 from domainsched.models import Glance, RunSummary, Upcoming
+from domainsched.reporting.metrics import Tally, write
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 UNIT = re.compile(r"```ini\n# /etc/systemd/system/(\S+)\n(.*?)```", re.DOTALL)

@@ -21,13 +21,11 @@ from programs import Surroundings
 from proxy import Link, proxied
 
 import domainsched
-from domainsched import schema
 from domainsched.columns import PURPOSES
-from domainsched.database import Database
-from domainsched.dburl import DatabaseUrl
-from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
-from domainsched.queue import RESULT_COLUMNS
-from domainsched.schema import (
+from domainsched.database import schema
+from domainsched.database.connection import Database
+from domainsched.database.queue import RESULT_COLUMNS
+from domainsched.database.schema import (
     ADDED_COLUMNS,
     KEY_COLUMNS,
     OPTIONAL_COLUMNS,
@@ -37,6 +35,8 @@ from domainsched.schema import (
     init,
     usable_table,
 )
+from domainsched.dburl import DatabaseUrl
+from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
 
 NAME = TableName("domains")
 LEASE = timedelta(minutes=15)
@@ -365,9 +365,9 @@ RACER = f"""
 import asyncio, json, sys
 sys.path[:0] = {[str(Path(domainsched.__file__).parents[1])]!r}
 from datetime import timedelta
-from domainsched.database import Database
+from domainsched.database.connection import Database
 from domainsched.dburl import DatabaseUrl
-from domainsched.schema import TableName, init, usable_table
+from domainsched.database.schema import TableName, init, usable_table
 
 async def main():
     async with Database(DatabaseUrl(json.loads(sys.argv[1]))) as database:

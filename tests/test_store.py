@@ -27,16 +27,16 @@ from tables import (
     url,
 )
 
-from domainsched import adding
-from domainsched.adding import Order
 from domainsched.columns import LISTED
-from domainsched.database import Database
+from domainsched.database import adding
+from domainsched.database.adding import Order
+from domainsched.database.connection import Database
+from domainsched.database.queue import RESULT_COLUMNS
+from domainsched.database.schema import TableName, usable_table
+from domainsched.database.selection import Selection
+from domainsched.database.store import SORTS, Reach, Store
 from domainsched.errors import DatabaseError, SchemaMismatch, UsageError
 from domainsched.models import Added, Complete, Failed, Kind, Lapse, Retry, Transition
-from domainsched.queue import RESULT_COLUMNS
-from domainsched.schema import TableName, usable_table
-from domainsched.selection import Selection
-from domainsched.store import SORTS, Reach, Store
 
 OURS = UUID(TENANT)
 THEIRS = uuid4()

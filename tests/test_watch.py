@@ -15,7 +15,7 @@ from test_acceptance import renamed
 from test_cli import in_terminal, terminal
 from world import World, behind, names
 
-from domainsched.wording import width
+from domainsched.reporting.wording import width
 
 WATCH = ("watch", "--interval", "1h", "--json")
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")

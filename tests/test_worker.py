@@ -20,7 +20,11 @@ from programs import rows
 from proxy import Link, proxied
 
 from domainsched import dburl
-from domainsched.database import Database
+from domainsched.database.connection import Database
+from domainsched.database.queue import Queue
+from domainsched.database.schema import Table, TableName, init
+from domainsched.database.selection import Selection
+from domainsched.database.store import Store
 from domainsched.errors import DatabaseError, DomainschedError, NetworkDown
 from domainsched.models import (
     Claim,
@@ -37,11 +41,7 @@ from domainsched.models import (
     Settled,
     Transition,
 )
-from domainsched.queue import Queue
 from domainsched.retry import Policy, backoff
-from domainsched.schema import Table, TableName, init
-from domainsched.selection import Selection
-from domainsched.store import Store
 from domainsched.worker import Plan, Run, Stop, Visit, decide
 
 FOUND = Found({"title": "A site", "domain_metadata": {"version": 1}})
@@ -550,7 +550,7 @@ def unreachable(server: dict[str, str], database: Place) -> Iterator[None]:
 
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("domainsched.queue.PATIENCE", timedelta(seconds=1))
+    monkeypatch.setattr("domainsched.database.queue.PATIENCE", timedelta(seconds=1))
 
 
 @pytest.mark.usefixtures("impatience")

@@ -21,9 +21,9 @@ from programs import PATIENCE, Ended, Program, Surroundings, has_ended, rows, to
 from sites import Behaviour, Exchange, Sites, page, running_sites
 
 from domainsched import dburl
-from domainsched.database import Database as Client
+from domainsched.database.connection import Database as Client
+from domainsched.database.schema import TableName, init
 from domainsched.embedded import EmbeddedServer
-from domainsched.schema import TableName, init
 
 
 class World:

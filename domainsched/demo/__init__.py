@@ -12,12 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from domainsched.adding import Order
 from domainsched.addresses import Address
 from domainsched.batch import process
 from domainsched.config import Settings
 from domainsched.credit import CreditBudget
-from domainsched.database import Database
+from domainsched.database.adding import Order
+from domainsched.database.connection import Database
+from domainsched.database.schema import TableName, init
+from domainsched.database.store import Store
 from domainsched.dburl import DatabaseUrl
 from domainsched.demo.server import Ports, authority, connections, serving
 from domainsched.demo.sites import SERVED, SITES, Site
@@ -26,9 +28,7 @@ from domainsched.errors import ExitCode
 from domainsched.job import Job, Surroundings
 from domainsched.models import Status
 from domainsched.names import canonical
-from domainsched.report import Report
-from domainsched.schema import TableName, init
-from domainsched.store import Store
+from domainsched.reporting.report import Report
 from domainsched.worker import Stop
 
 Row = Mapping[str, Any]

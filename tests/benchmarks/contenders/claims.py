@@ -11,11 +11,11 @@ from uuid import uuid4
 import psycopg
 from psycopg.types.json import Jsonb
 
-from domainsched.database import Database
+from domainsched.database.connection import Database
+from domainsched.database.queue import Queue
+from domainsched.database.schema import TableName, usable_table
 from domainsched.dburl import parse
 from domainsched.models import Claim, Complete, Found, Outcome
-from domainsched.queue import Queue
-from domainsched.schema import TableName, usable_table
 from domainsched.worker import Plan, Run, Stop
 
 LEASE = timedelta(minutes=15)

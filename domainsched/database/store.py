@@ -13,15 +13,15 @@ import psycopg
 from psycopg import Rollback, sql
 from psycopg.rows import dict_row, tuple_row
 
-from domainsched.adding import Adding, Order
 from domainsched.columns import LISTED
-from domainsched.database import PATIENCE, Cursor, Database
+from domainsched.database.adding import Adding, Order
+from domainsched.database.connection import PATIENCE, Cursor, Database
+from domainsched.database.queue import filled_columns
+from domainsched.database.schema import ADDED_COLUMNS, KEY_COLUMNS, RIGHTS, Table
+from domainsched.database.selection import EXPIRED, LEASED, Conditions, Selection, batch_is
 from domainsched.errors import UsageError
 from domainsched.models import Added, BatchProgress, Check, Glance, Lapse, Upcoming
 from domainsched.names import canonical
-from domainsched.queue import filled_columns
-from domainsched.schema import ADDED_COLUMNS, KEY_COLUMNS, RIGHTS, Table
-from domainsched.selection import EXPIRED, LEASED, Conditions, Selection, batch_is
 
 ANALYZE_FROM = 1000
 """Added rows after which the planner's statistics are refreshed at once."""

@@ -9,10 +9,10 @@ from uuid import UUID
 
 from psycopg import sql
 
-from domainsched.database import Cursor, Database
+from domainsched.database.connection import Cursor, Database
+from domainsched.database.queue import IN_ORDER
+from domainsched.database.schema import Table
 from domainsched.models import Change, Flight, RowId, Status
-from domainsched.queue import IN_ORDER
-from domainsched.schema import Table
 
 FLIGHTS = 100
 """Rows under a lease that are told of at most."""

@@ -10,11 +10,11 @@ from uuid import UUID
 
 from psycopg import sql
 
-from domainsched.database import Cursor
+from domainsched.database.connection import Cursor
+from domainsched.database.schema import Table
+from domainsched.database.selection import LEASED, check_batch, has_foreign, odd_forms, same_tenant
 from domainsched.models import Added
 from domainsched.names import spellings
-from domainsched.schema import Table
-from domainsched.selection import LEASED, check_batch, has_foreign, odd_forms, same_tenant
 
 CHUNK = 5000
 """Names a statement: past it a larger chunk gained nothing when it was measured."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domainsched.models import Status
-from domainsched.wording import Row, because, distance, held, stamp, width
+from domainsched.reporting.wording import Row, because, distance, held, stamp, width
 
 Write = Callable[[datetime], str]
 

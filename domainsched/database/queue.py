@@ -19,7 +19,8 @@ from psycopg import sql
 from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 
-from domainsched.database import PATIENCE, Cursor, Database
+from domainsched.database.connection import PATIENCE, Cursor, Database
+from domainsched.database.schema import Table
 from domainsched.errors import DatabaseError, Refused
 from domainsched.models import (
     Claim,
@@ -33,7 +34,6 @@ from domainsched.models import (
     Status,
     Transition,
 )
-from domainsched.schema import Table
 
 logger = logging.getLogger(__name__)
 

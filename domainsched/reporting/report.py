@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from domainsched.dburl import redact
 from domainsched.errors import DomainschedError, UsageError
-from domainsched.formats import Answer, Format
-from domainsched.logs import Fields, LogStyle, log_line, settled_log, summary_log
 from domainsched.models import Change, Claim, Complete, Glance, RunSummary, Settled
-from domainsched.progress import Progress
-from domainsched.wording import (
+from domainsched.reporting.formats import Answer, Format
+from domainsched.reporting.logs import Fields, LogStyle, log_line, settled_log, summary_log
+from domainsched.reporting.progress import Progress
+from domainsched.reporting.wording import (
     Row,
     change_plain,
     change_record,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from domainsched.live import View
+    from domainsched.reporting.live import View
 
 COLORS = {
     "completed": "green",

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import errors as pg_errors
 from psycopg import sql
 
-from domainsched.database import PATIENCE, Cursor, Database
+from domainsched.database.connection import PATIENCE, Cursor, Database
 from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
 
 ADDED_COLUMNS: Mapping[str, str] = {
@@ -440,7 +440,7 @@ async def _without_broken_index(database: Database, name: TableName, table: Tabl
 
 def _creation(name: TableName) -> sql.Composed:
     """Fill in schema.sql, which stands for new tables only."""
-    text = resources.files("domainsched").joinpath("schema.sql").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     index = sql.Identifier(_index_of(name.table))
     return sql.SQL(text).format(table=name.identifier, index=index)
 

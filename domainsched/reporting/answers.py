@@ -8,11 +8,11 @@ from functools import partial
 from itertools import starmap
 
 from domainsched.columns import PURPOSES, UNUSED
-from domainsched.formats import Answer
 from domainsched.intake import Intake
 from domainsched.models import Added, BatchProgress, Check, Glance
-from domainsched.record import moment, record, wrapped
-from domainsched.wording import (
+from domainsched.reporting.formats import Answer
+from domainsched.reporting.record import moment, record, wrapped
+from domainsched.reporting.wording import (
     Row,
     commonest,
     count,

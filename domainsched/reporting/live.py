@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from domainsched.models import Change, Flight, Glance, Status, Upcoming
-from domainsched.wording import ago, fitted, printable, site, span, stamp, width
+from domainsched.reporting.wording import ago, fitted, printable, site, span, stamp, width
 
 MEMORY = timedelta(minutes=1)
 """The rate is that of the last minute."""

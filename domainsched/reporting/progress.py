@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from domainsched.models import Claim, RowId, Settled
-from domainsched.wording import ending, fitted, printable, site, span, width
+from domainsched.reporting.wording import ending, fitted, printable, site, span, width
 
 _WORDS = {"completed": "ok", "retry": "to retry", "error": "failed", "lost": "lost"}
 _SLOW_SECONDS = 2.0

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from domainsched.errors import ConfigError
 from domainsched.models import Fail, Glance, Release, Retry, RunSummary, Settled, Status
-from domainsched.wording import ending
+from domainsched.reporting.wording import ending
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

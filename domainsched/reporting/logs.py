@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from domainsched.models import RunSummary, Settled
-from domainsched.wording import json_text, printable, settled_record, summary_record
+from domainsched.reporting.wording import json_text, printable, settled_record, summary_record
 
 Fields = Mapping[str, object]
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from domainsched.errors import UsageError
-from domainsched.wording import Row, json_text, printable, stamp
+from domainsched.reporting.wording import Row, json_text, printable, stamp
 
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 """With one of these a spreadsheet's formula begins; the last four are its full-width forms."""

@@ -11,10 +11,10 @@ from uuid import UUID
 
 from psycopg import sql
 
-from domainsched.database import Cursor
+from domainsched.database.connection import Cursor
+from domainsched.database.schema import Table
 from domainsched.errors import InvalidName, SchemaMismatch, UsageError
 from domainsched.names import canonical, spellings
-from domainsched.schema import Table
 
 # Any form but a canonical name: written by an older program.
 _FOREIGN = sql.SQL("(domain !~ '^[a-z0-9.-]*[a-z0-9]$' OR domain LIKE 'www.%%')")

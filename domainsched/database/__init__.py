@@ -1,0 +1,1 @@
+"""The rooms that speak SQL: the connection, the table, the queue, what operators ask."""

@@ -1,0 +1,1 @@
+"""What is said and shown: to people, pipes, logs and monitors."""
