@@ -4,47 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
-import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import typer
 from typer.core import TyperGroup
 
-from domainsched import __version__
-from domainsched.config import (
-    Settings,
-    about,
-    contents,
-    duration,
-    environment,
-    scraper_api_key,
-    shown,
-    unknown,
-    utf8,
-)
-from domainsched.errors import (
-    ConfigError,
-    DomainschedError,
-    ExitCode,
-    UsageError,
-)
-from domainsched.models import Kind, Status
-from domainsched.reporting.formats import Format, asked_format
+from domainsched import options, starting
+from domainsched.config import contents, duration, shown
+from domainsched.errors import DomainschedError, ExitCode, UsageError
 from domainsched.reporting.report import Report, Style, written
 from domainsched.session import Session
 
 T = TypeVar("T")
+
+_MAX_PAGE_BYTES = 10 * 1024 * 1024
 
 EXIT_CODES = """\b
 Exit codes:
@@ -86,214 +68,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only errors.")]
-Verbose = Annotated[
-    int,
-    typer.Option(
-        "--verbose", "-v", count=True, show_default=False, help="Say more; -vv for developers."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
-JsonLines = Annotated[bool, typer.Option("--jsonl", help="Answer in JSON, an object a line.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Answer in CSV.")]
-InFormat = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        metavar="FORMAT",
-        help="Answer as table, plain, json, jsonl or csv.  [default: table; in a pipe plain]",
-        autocompletion=lambda: list(Format),
-    ),
-]
-NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.  [env: NO_COLOR]")]
-EnvFile = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="PATH", help="Read settings from here.  [env: DOMAINSCHED_ENV_FILE; default: .env]"
-    ),
-]
-# Typer would list the type, "list[str]"; what a DOMAIN is stands in each command's text.
-Domains = Annotated[list[str] | None, typer.Argument(metavar="DOMAIN", hidden=True)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; change nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-
-def _flag(name: str, metavar: str, *also: str, words: Iterable[str] = ()) -> Any:  # noqa: ANN401 - Typer's own type is private
-    """Make the option for a setting; its text is read and checked by the settings.
-
-    A shell completes it from `words`.
-    """
-    flag = f"--{name.replace('_', '-')}"
-    return typer.Option(
-        flag, *also, metavar=metavar, help=about(name), autocompletion=_completing(words)
-    )
-
-
-def _completing(words: Iterable[str]) -> Callable[[str], list[str]]:
-    """Complete from `words`; what stands in the table is not asked for."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [word for word in words if word.startswith(incomplete)]
-
-    return complete
-
-
-Tenant = Annotated[str | None, _flag("tenant", "UUID")]
-Limit = Annotated[str | None, _flag("limit", "N", "-n")]
-Concurrency = Annotated[str | None, _flag("concurrency", "N", "-c")]
-Processes = Annotated[str | None, _flag("processes", "N")]
-Timeout = Annotated[str | None, _flag("timeout", "DURATION")]
-Deadline = Annotated[str | None, _flag("deadline", "DURATION")]
-Lease = Annotated[str | None, _flag("lease", "DURATION")]
-Grace = Annotated[str | None, _flag("grace", "DURATION")]
-MaxAttempts = Annotated[str | None, _flag("max_attempts", "N")]
-Interval = Annotated[str | None, _flag("interval", "DURATION")]
-LogFormat = Annotated[str | None, _flag("log_format", "FORM", words=("text", "json"))]
-MetricsFile = Annotated[str | None, _flag("metrics_file", "PATH")]
-AllowNetwork = Annotated[str | None, _flag("allow_network", "CIDR,...")]
-AllowPrivate = Annotated[bool, typer.Option("--allow-private", help=about("allow_private"))]
-Insecure = Annotated[bool, typer.Option("--insecure", help=about("insecure"))]
-PerAddress = Annotated[str | None, _flag("per_address", "N")]
-ContactPages = Annotated[str | None, _flag("contact_pages", "N")]
-IgnoreRobots = Annotated[bool, typer.Option("--ignore-robots", help=about("ignore_robots"))]
-Fingerprints = Annotated[str | None, _flag("fingerprints", "PATH")]
-ScraperApi = Annotated[
-    str | None, _flag("scraper_api", "WHEN", words=("off", "fallback", "always"))
-]
-ScraperBudget = Annotated[str | None, _flag("scraper_budget", "CREDITS")]
-
-File = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--file",
-        "-f",
-        metavar="PATH",
-        help="Lines, CSV or JSON Lines; - for stdin. May be repeated.",
-    ),
-]
-Label = Annotated[
-    str | None, typer.Option("--batch", metavar="LABEL", help="Keep this label with what is added.")
-]
-Requeue = Annotated[
-    bool, typer.Option("--requeue", help="Have sites that are there already visited again.")
-]
-SkipInvalid = Annotated[
-    bool, typer.Option("--skip-invalid", help="Leave invalid lines out, and say so.")
-]
-Named = Annotated[
-    list[str] | None,
-    typer.Option("--domain", metavar="NAME", help="Do this one now, due or not; and show it."),
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 5 if a domain failed for good.")]
-OfStatus = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--status",
-        metavar="STATUS",
-        help="Domains with this status. May be repeated.",
-        autocompletion=lambda: list(Status),
-    ),
-]
-OfKind = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--kind",
-        metavar="KIND",
-        help="Domains that failed like this. May be repeated.",
-        autocompletion=lambda: list(Kind),
-    ),
-]
-Like = Annotated[
-    str | None,
-    typer.Option("--like", metavar="PATTERN", help="Domains like this: *.co.uk, shop."),
-]
-OfBatch = Annotated[
-    str | None, typer.Option("--batch", metavar="LABEL", help="Domains added with this label.")
-]
-Technology = Annotated[
-    str | None, typer.Option("--technology", metavar="NAME", help="Domains that run on this.")
-]
-Since = Annotated[
-    str | None,
-    typer.Option("--since", metavar="DURATION", help="Domains updated within this time."),
-]
-Sort = Annotated[
-    str | None,
-    typer.Option(
-        "--sort",
-        metavar="KEY",
-        help="By domain, updated, due, attempts or created; -KEY for the reverse."
-        "  [default: -updated]",
-        autocompletion=lambda: [*_SORTS],
-    ),
-]
-_SORTS = ("domain", "updated", "due", "attempts", "created")
-Schema = Annotated[
-    bool, typer.Option("--schema", help="Show the table's columns, and what each is used for.")
-]
-_MAX_ROWS = 999_999_999
-Rows = Annotated[
-    int | None,
-    typer.Option(
-        "--limit", "-n", metavar="N", min=1, max=_MAX_ROWS, help="List at most N.  [default: 20]"
-    ),
-]
-AtMost = Annotated[
-    int | None,
-    typer.Option(
-        "--limit",
-        "-n",
-        metavar="N",
-        min=1,
-        max=_MAX_ROWS,
-        help="At most N, those visited longest ago.",
-    ),
-]
-Check = Annotated[
-    bool, typer.Option("--check", help="Check database, table and rights: the smoke test.")
-]
-_MAX_PAGE_BYTES = 10 * 1024 * 1024
-Html = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Show what a visit would store of this page.")
-]
-Url = Annotated[
-    str | None, typer.Option(metavar="URL", help="Where the page of --html comes from.")
-]
-Expired = Annotated[bool, typer.Option("--expired", help="Domains whose lease has run out.")]
-OlderThan = Annotated[
-    str | None, typer.Option(metavar="DURATION", help="Domains not visited for so long.")
-]
-Everything = Annotated[bool, typer.Option("--all", help="Every domain.")]
-Force = Annotated[
-    bool, typer.Option("--force", help="Those being processed too; their results are refused.")
-]
-ClearMetadata = Annotated[
-    bool, typer.Option("--clear-metadata", help="Forget what was found, too.")
-]
-UntilIdle = Annotated[
-    bool, typer.Option("--until-idle", help="End when nothing is pending or processing.")
-]
-GiveUpAfter = Annotated[
-    str | None,
-    typer.Option("--timeout", metavar="DURATION", help="End after this time, with exit code 1."),
-]
-Observe = Annotated[bool, typer.Option("--observe", help="Only show the queue and its changes.")]
-Awaited = Annotated[
-    str | None,
-    typer.Option("--batch", metavar="LABEL", help="With --until-idle: wait for this batch alone."),
-]
-
-
-def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it so
-    if wanted:
-        typer.echo(f"domainsched {__version__}")
-        raise typer.Exit
-
-
-Version = Annotated[
-    bool,
-    typer.Option("--version", "-V", help="Say the version.", callback=_version, is_eager=True),
-]
+def _begun(ctx: typer.Context, parameters: Mapping[str, Any]) -> Session:
+    """Begin a command with its parameters; from here on errors are told as it is told to speak."""
+    report = starting.speaker(parameters)
+    ctx.find_root().obj = _Speaker(report)
+    return starting.started(report, parameters)
 
 
 def _run(session: Session, command: Coroutine[Any, Any, int | None]) -> None:
@@ -314,93 +94,6 @@ def _exit(session: Session, code: int = ExitCode.OK) -> None:
     raise typer.Exit(code if loss is None else code or ExitCode.FAILURE)
 
 
-def _session(ctx: typer.Context, parameters: Mapping[str, Any]) -> Session:
-    """Set up a command from its parameters: those named like settings are settings."""
-    verbosity = -1 if parameters["quiet"] else parameters["verbose"]
-    color = not (parameters["no_color"] or os.environ.get("NO_COLOR"))
-    report = Report(Style(verbosity=verbosity, color=color))
-    ctx.find_root().obj = _Speaker(report)
-    report.style = replace(report.style, format=_form(parameters))
-    _refuse_bytes(parameters)
-    environ = environment(os.environ, parameters["env_file"])
-    flags = {
-        name: "true" if value is True else value
-        for name, value in parameters.items()
-        if name in Settings.__dataclass_fields__ and value is not False
-    }
-    settings = Settings.load(flags, environ)
-    run_id = uuid4().hex[:8]
-    if "log_format" in parameters:
-        report.style = replace(
-            report.style,
-            run_id=run_id,
-            log_format=settings.log_format,
-            log_level=settings.log_level,
-        )
-    _log_to(report)
-    _warn_of_unknown(report, environ)
-    if report.threshold <= logging.DEBUG:
-        from domainsched.connect import secrets  # it loads psycopg
-
-        report.secrets = (*secrets(settings, environ), *_scraper_secrets(settings))
-    return Session(settings, environ, report, run_id)
-
-
-def _warn_of_unknown(report: Report, environ: Mapping[str, str]) -> None:
-    """Tell of a setting that was misspelt: the default would be used in silence."""
-    odd = [f"{name} (is it {near}?)" if near else name for name, near in unknown(environ).items()]
-    if odd:
-        report.warning(
-            f"no such setting: {', '.join(odd)}", "it changes nothing; .env.example lists them all"
-        )
-
-
-def _form(parameters: Mapping[str, Any]) -> Format | None:
-    """Find the format that was asked for; `--format` comes as `form`."""
-    shorthands = {"json": "json", "json_lines": "jsonl", "as_csv": "csv"}
-    options = {word: parameters.get(name) for name, word in shorthands.items()}
-    return asked_format({**options, "format": parameters.get("form")})
-
-
-def _scraper_secrets(settings: Settings) -> tuple[str, ...]:
-    try:
-        key = scraper_api_key(settings)
-    except ConfigError:  # it is told where the key is needed
-        return ()
-    return (key,) if key else ()
-
-
-class _ToReport(logging.Handler):
-    """Has the report write what libraries log: it may hold what a site or server said."""
-
-    def __init__(self, report: Report) -> None:
-        super().__init__()
-        self._report = report
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._report.relay(record.levelno, self.format(record))
-
-
-def _log_to(report: Report) -> None:
-    level = report.threshold
-    if level > logging.DEBUG:  # what libraries say at INFO is no news to an operator
-        level = max(level, logging.WARNING)
-    logging.basicConfig(
-        level=level, format="%(name)s: %(message)s", handlers=[_ToReport(report)], force=True
-    )
-    if level > logging.DEBUG:  # its warnings are about connections whose loss we tell in words
-        logging.getLogger("psycopg").setLevel(logging.ERROR)
-
-
-def _refuse_bytes(parameters: Mapping[str, Any]) -> None:
-    """Refuse what no database can be asked for; domains and settings are checked where read."""
-    for name in ("status", "kind", "like", "batch", "technology"):
-        try:
-            utf8("".join(parameters.get(name) or ()))
-        except ValueError as error:
-            raise UsageError(f"--{name}: unusable value", why=str(error)) from None
-
-
 @app.callback(
     epilog=_examples(
         "domainsched demo",
@@ -411,7 +104,7 @@ def _refuse_bytes(parameters: Mapping[str, Any]) -> None:
 )
 def root(
     *,
-    version: Version = False,
+    version: options.Version = False,
 ) -> None:
     """Work through a PostgreSQL table of web domains: visit each site, store what it is.
 
@@ -433,21 +126,21 @@ def root(
 )
 def add(
     ctx: typer.Context,
-    domains: Domains = None,
-    file: File = None,
-    batch: Label = None,
-    requeue: Requeue = False,
-    skip_invalid: SkipInvalid = False,
-    dry_run: DryRun = False,
-    tenant: Tenant = None,
-    form: InFormat = None,
-    json: Json = False,
-    json_lines: JsonLines = False,
-    as_csv: Csv = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
-    env_file: EnvFile = None,
+    domains: options.Domains = None,
+    file: options.File = None,
+    batch: options.Label = None,
+    requeue: options.Requeue = False,
+    skip_invalid: options.SkipInvalid = False,
+    dry_run: options.DryRun = False,
+    tenant: options.Tenant = None,
+    form: options.InFormat = None,
+    json: options.Json = False,
+    json_lines: options.JsonLines = False,
+    as_csv: options.Csv = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_color: options.NoColor = False,
+    env_file: options.EnvFile = None,
 ) -> None:
     """Put domains into the queue; a site that is there already is left as it is.
 
@@ -455,7 +148,7 @@ def add(
     line; or it is CSV whose header has a column domain, url or website; or JSON Lines with such a
     key. Everything is checked first: one invalid line, and nothing is added.
     """
-    session = _session(ctx, locals())
+    session = _begun(ctx, locals())
     if not domains and not file:
         raise UsageError("no domain was named", hint="domainsched add example.com, or --file PATH")
     _refuse_empty("--batch", batch)
@@ -492,41 +185,41 @@ def _refuse_empty(option: str, text: str | None) -> None:
 )
 def process(
     ctx: typer.Context,
-    limit: Limit = None,
-    concurrency: Concurrency = None,
-    processes: Processes = None,
-    timeout: Timeout = None,
-    deadline: Deadline = None,
-    lease: Lease = None,
-    grace: Grace = None,
-    max_attempts: MaxAttempts = None,
-    allow_network: AllowNetwork = None,
-    allow_private: AllowPrivate = False,
-    insecure: Insecure = False,
-    per_address: PerAddress = None,
-    contact_pages: ContactPages = None,
-    ignore_robots: IgnoreRobots = False,
-    fingerprints: Fingerprints = None,
-    scraper_api: ScraperApi = None,
-    scraper_budget: ScraperBudget = None,
-    domain: Named = None,
-    strict: Strict = False,
-    dry_run: DryRun = False,
-    tenant: Tenant = None,
-    metrics_file: MetricsFile = None,
-    log_format: LogFormat = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
-    env_file: EnvFile = None,
+    limit: options.Limit = None,
+    concurrency: options.Concurrency = None,
+    processes: options.Processes = None,
+    timeout: options.Timeout = None,
+    deadline: options.Deadline = None,
+    lease: options.Lease = None,
+    grace: options.Grace = None,
+    max_attempts: options.MaxAttempts = None,
+    allow_network: options.AllowNetwork = None,
+    allow_private: options.AllowPrivate = False,
+    insecure: options.Insecure = False,
+    per_address: options.PerAddress = None,
+    contact_pages: options.ContactPages = None,
+    ignore_robots: options.IgnoreRobots = False,
+    fingerprints: options.Fingerprints = None,
+    scraper_api: options.ScraperApi = None,
+    scraper_budget: options.ScraperBudget = None,
+    domain: options.Named = None,
+    strict: options.Strict = False,
+    dry_run: options.DryRun = False,
+    tenant: options.Tenant = None,
+    metrics_file: options.MetricsFile = None,
+    log_format: options.LogFormat = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_color: options.NoColor = False,
+    env_file: options.EnvFile = None,
 ) -> None:
     """Claim domains that are due, visit their sites, store what is found.
 
     Sites that cannot be read are recorded and tried again later; they do not make the command fail.
     Run it from cron or a timer as often as you like: runs never claim the same domain.
     """
-    session = _session(ctx, locals())
+    session = _begun(ctx, locals())
     _check_fingerprints(session)
     from domainsched import running
 
@@ -550,37 +243,37 @@ def process(
 )
 def inspect(
     ctx: typer.Context,
-    domains: Domains = None,
-    status: OfStatus = None,
-    kind: OfKind = None,
-    like: Like = None,
-    batch: OfBatch = None,
-    technology: Technology = None,
-    expired: Expired = False,
-    since: Since = None,
-    sort: Sort = None,
-    rows: Rows = None,
-    check: Check = False,
-    schema: Schema = False,
-    html: Html = None,
-    url: Url = None,
-    fingerprints: Fingerprints = None,
-    tenant: Tenant = None,
-    form: InFormat = None,
-    json: Json = False,
-    json_lines: JsonLines = False,
-    as_csv: Csv = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
-    env_file: EnvFile = None,
+    domains: options.Domains = None,
+    status: options.OfStatus = None,
+    kind: options.OfKind = None,
+    like: options.Like = None,
+    batch: options.OfBatch = None,
+    technology: options.Technology = None,
+    expired: options.Expired = False,
+    since: options.Since = None,
+    sort: options.Sort = None,
+    rows: options.Rows = None,
+    check: options.Check = False,
+    schema: options.Schema = False,
+    html: options.Html = None,
+    url: options.Url = None,
+    fingerprints: options.Fingerprints = None,
+    tenant: options.Tenant = None,
+    form: options.InFormat = None,
+    json: options.Json = False,
+    json_lines: options.JsonLines = False,
+    as_csv: options.Csv = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_color: options.NoColor = False,
+    env_file: options.EnvFile = None,
 ) -> None:
     """Show the queue at a glance, a list of domains, or one domain in full.
 
     Without a DOMAIN or an option it is the glance; with --batch alone, how far that batch is. A
     DOMAIN that is not there is a failure (exit code 1). Conditions add up.
     """
-    session = _session(ctx, locals())
+    session = _begun(ctx, locals())
     for option, text in (("--like", like), ("--batch", batch), ("--technology", technology)):
         _refuse_empty(option, text)
     if html is not None or url is not None:
@@ -600,8 +293,8 @@ def inspect(
 
 
 def _check_sort(sort: str | None) -> None:
-    if sort is not None and sort.removeprefix("-") not in _SORTS:
-        why = f"there are {', '.join(_SORTS)}"
+    if sort is not None and sort.removeprefix("-") not in options.SORTS:
+        why = f"there are {', '.join(options.SORTS)}"
         raise UsageError(f"--sort: unusable value {shown(sort)!r}", why=why)
 
 
@@ -684,34 +377,34 @@ def _base(url: str) -> str:
 )
 def reset(
     ctx: typer.Context,
-    domains: Domains = None,
-    status: OfStatus = None,
-    kind: OfKind = None,
-    like: Like = None,
-    batch: OfBatch = None,
-    expired: Expired = False,
-    older_than: OlderThan = None,
-    everything: Everything = False,
-    rows: AtMost = None,
-    force: Force = False,
-    clear_metadata: ClearMetadata = False,
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    tenant: Tenant = None,
-    form: InFormat = None,
-    json: Json = False,
-    json_lines: JsonLines = False,
-    as_csv: Csv = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
-    env_file: EnvFile = None,
+    domains: options.Domains = None,
+    status: options.OfStatus = None,
+    kind: options.OfKind = None,
+    like: options.Like = None,
+    batch: options.OfBatch = None,
+    expired: options.Expired = False,
+    older_than: options.OlderThan = None,
+    everything: options.Everything = False,
+    rows: options.AtMost = None,
+    force: options.Force = False,
+    clear_metadata: options.ClearMetadata = False,
+    yes: options.Yes = False,
+    dry_run: options.DryRun = False,
+    tenant: options.Tenant = None,
+    form: options.InFormat = None,
+    json: options.Json = False,
+    json_lines: options.JsonLines = False,
+    as_csv: options.Csv = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_color: options.NoColor = False,
+    env_file: options.EnvFile = None,
 ) -> None:
     """Make domains pending again, attempts 0; what was found is kept.
 
     Conditions add up. Domains under a live lease are left alone unless --force is given.
     """
-    session = _session(ctx, locals())
+    session = _begun(ctx, locals())
     for option, text in (("--like", like), ("--batch", batch)):
         _refuse_empty(option, text)
     age = _duration("--older-than", older_than)
@@ -756,24 +449,24 @@ def _duration(option: str, text: str | None) -> timedelta | None:
 )
 def watch(
     ctx: typer.Context,
-    interval: Interval = None,
-    limit: Limit = None,
-    concurrency: Concurrency = None,
-    until_idle: UntilIdle = False,
-    give_up_after: GiveUpAfter = None,
-    batch: Awaited = None,
-    observe: Observe = False,
-    allow_network: AllowNetwork = None,
-    allow_private: AllowPrivate = False,
-    fingerprints: Fingerprints = None,
-    tenant: Tenant = None,
-    metrics_file: MetricsFile = None,
-    log_format: LogFormat = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
-    env_file: EnvFile = None,
+    interval: options.Interval = None,
+    limit: options.Limit = None,
+    concurrency: options.Concurrency = None,
+    until_idle: options.UntilIdle = False,
+    give_up_after: options.GiveUpAfter = None,
+    batch: options.Awaited = None,
+    observe: options.Observe = False,
+    allow_network: options.AllowNetwork = None,
+    allow_private: options.AllowPrivate = False,
+    fingerprints: options.Fingerprints = None,
+    tenant: options.Tenant = None,
+    metrics_file: options.MetricsFile = None,
+    log_format: options.LogFormat = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_color: options.NoColor = False,
+    env_file: options.EnvFile = None,
 ) -> None:
     """Do what process does, whenever domains are due, until stopped.
 
@@ -783,7 +476,7 @@ def watch(
 
     With --observe it does nothing itself: it shows the queue, and in a pipe a line for each change.
     """
-    session = _session(ctx, locals())
+    session = _begun(ctx, locals())
     patience = _duration("--timeout", give_up_after)
     _check_fingerprints(session)
     _refuse_empty("--batch", batch)
@@ -802,20 +495,20 @@ def watch(
 )
 def init(
     ctx: typer.Context,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    lease: Lease = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
-    env_file: EnvFile = None,
+    dry_run: options.DryRun = False,
+    yes: options.Yes = False,
+    lease: options.Lease = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_color: options.NoColor = False,
+    env_file: options.EnvFile = None,
 ) -> None:
     """Create the table, or add what an existing one lacks; nothing is ever changed or dropped.
 
     An existing table is only touched after its statements were shown and agreed to.
     """
-    session = _session(ctx, locals())
+    session = _begun(ctx, locals())
     from domainsched import commands
 
     _run(session, commands.init(session, dry_run=dry_run, yes=yes))
@@ -827,11 +520,11 @@ def init(
 )
 def demo(
     ctx: typer.Context,
-    json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = 0,
-    no_color: NoColor = False,
-    env_file: EnvFile = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = 0,
+    no_color: options.NoColor = False,
+    env_file: options.EnvFile = None,
 ) -> None:
     """Serve a dozen sample sites on this machine, process them, and check what was found.
 
@@ -840,7 +533,7 @@ def demo(
     """
     from domainsched.demo import demonstrate
 
-    session = _session(ctx, locals())
+    session = _begun(ctx, locals())
     _run(session, demonstrate(session.environ, session.report))
 
 
