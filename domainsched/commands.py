@@ -115,7 +115,7 @@ async def inspect(session: Session, look: Look) -> None:
         DomainschedError: a domain that was named, or any of a batch, is not there.
     """
     settings, show = session.settings, session.report.show
-    async with opened_table(session) as (database, table):
+    async with opened_table(session, rights=schema.READING) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
         if look.is_glance:
             show(answers.glance(await store.glance(), settings.limit))
@@ -160,11 +160,14 @@ async def _in_full(session: Session, store: Store, names: tuple[str, ...]) -> No
 
 
 async def check(session: Session) -> None:
-    """Show that database, table and rights are as they should be."""
-    settings = session.settings
-    async with opened_table(session) as (database, table):
-        store = Store(database, table, tenant=settings.tenant)
-        session.report.show(answers.check(await store.check()))
+    """Show that database, table and rights are as they should be; warn who may only read."""
+    report = session.report
+    async with opened_table(session, rights=schema.READING) as (database, table):
+        store = Store(database, table, tenant=session.settings.tenant)
+        report.show(answers.check(await store.check()))
+    if table.lacks_rights:
+        lacking = ", ".join(table.lacks_rights)
+        report.warning(f'role "{table.role}" may only inspect: no {lacking}', schema.grant(table))
 
 
 async def show_schema(session: Session) -> None:

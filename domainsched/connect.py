@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import LiteralString
 
 from domainsched import dburl, embedded
 from domainsched.config import Settings, contents
 from domainsched.database.connection import Database
-from domainsched.database.schema import Table, TableName, init, usable_table
+from domainsched.database.schema import RIGHTS, Table, TableName, init, usable_table
 from domainsched.errors import ConfigError
 from domainsched.session import Session
 
@@ -57,14 +58,17 @@ async def opened(session: Session, *, may_be_new: bool = False) -> AsyncIterator
 
 @asynccontextmanager
 async def opened_table(
-    session: Session, *, may_be_new: bool = False
+    session: Session, *, may_be_new: bool = False, rights: Sequence[LiteralString] = RIGHTS
 ) -> AsyncIterator[tuple[Database, Table]]:
-    """Open the database and check its table; in the embedded one `init` happens by itself."""
+    """Open the database and check its table; in the embedded one `init` happens by itself.
+
+    Only these `rights` are asked for.
+    """
     async with opened(session, may_be_new=may_be_new) as place:
         if place.is_embedded:
             yield place.database, await init(place.database, place.name, session.settings.lease)
         else:
-            yield place.database, await usable_table(place.database, place.name)
+            yield place.database, await usable_table(place.database, place.name, rights)
 
 
 def database_url(settings: Settings, environ: Mapping[str, str]) -> dburl.DatabaseUrl | None:

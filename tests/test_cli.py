@@ -14,10 +14,12 @@ import sys
 import termios
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Condition, Thread
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from conftest import Database, reachable_directory
@@ -976,6 +978,79 @@ table       ok   public.domains, 4 rows
 columns     ok   26 of 26
 rights      ok   select, insert, update
 """
+
+
+# --- rights -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reader(tmp_path: Path, table: Database) -> Iterator[Surroundings]:
+    """The queue, as a role sees it that may only read."""
+    role, password = f"reader_{uuid4().hex[:8]}", uuid4().hex
+    with table.connect() as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'")
+        connection.execute(f"GRANT SELECT ON domains TO {role}")
+        seen = replace(table, keywords=table.keywords | {"user": role, "password": password})
+        try:
+            yield Surroundings(tmp_path, {"DATABASE_URL": seen.url})
+        finally:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "inspect",
+        "inspect c.test",
+        "inspect --status error --technology WordPress --sort domain",
+        "inspect --batch leads --json",
+        "inspect --schema",
+    ],
+)
+def test_who_may_only_read_can_inspect(
+    queue: Surroundings, reader: Surroundings, arguments: str
+) -> None:
+    ended = reader.run(*arguments.split())
+    assert (ended.code, ended.err) == (0, "")
+    assert masked(ended.out) == masked(queue.run(*arguments.split()).out)
+
+
+def role_of(surroundings: Surroundings) -> str:
+    return str(urlsplit(surroundings.environment["DATABASE_URL"]).username)
+
+
+def test_the_smoke_test_tells_who_may_only_read_so(reader: Surroundings) -> None:
+    role = role_of(reader)
+    ended = reader.run("inspect", "--check")
+    assert (ended.code, ended.out.splitlines()[-1]) == (0, "rights\tok\tselect")
+    assert ended.err == (
+        f'warning: role "{role}" may only inspect: no INSERT, UPDATE\n'
+        f'hint: GRANT SELECT, INSERT, UPDATE ON "public"."domains" TO "{role}";\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", ["add e.test", "process", "reset a.test", "watch --until-idle"]
+)
+def test_every_other_command_names_the_rights_that_are_missing(
+    reader: Surroundings, arguments: str
+) -> None:
+    ended = reader.run(*arguments.split())
+    assert (ended.code, ended.out) == (3, "")
+    what = f'error: role "{role_of(reader)}" may not INSERT, UPDATE public.domains\n'
+    assert ended.err.startswith(what)
+
+
+def test_who_may_not_even_read_is_told_so(reader: Surroundings, table: Database) -> None:
+    role = role_of(reader)
+    with table.connect() as connection:
+        connection.execute(f"REVOKE ALL ON domains FROM {role}")
+    ended = reader.run("inspect")
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err == (
+        f'error: role "{role}" may not SELECT public.domains\n'
+        f'hint: GRANT SELECT ON "public"."domains" TO "{role}";\n'
+    )
 
 
 @dataclass(frozen=True)

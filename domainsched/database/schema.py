@@ -57,7 +57,8 @@ KEY_COLUMNS = ("id", "domain", "status")
 """What `init` cannot add: without these it is not a table of domains."""
 
 INDEX_PREDICATE = sql.SQL("status IN ('pending', 'processing')")
-RIGHTS = ("SELECT", "INSERT", "UPDATE")
+READING = ("SELECT",)
+RIGHTS = (*READING, "INSERT", "UPDATE")
 INDEX_PATIENCE = timedelta(minutes=5)
 """How long we wait for another process that builds the index of a large table."""
 _INDEX_TRIES = 10
@@ -182,8 +183,12 @@ class Table:
         ]
 
 
-async def usable_table(database: Database, name: TableName) -> Table:
+async def usable_table(
+    database: Database, name: TableName, rights: Sequence[LiteralString] = RIGHTS
+) -> Table:
     """Find the table and check, once and completely, that it has what is needed.
+
+    Only these `rights` must be there; the table knows all that the role lacks.
 
     Raises:
         SchemaMismatch: it is not there, or lacks something; all of it in one error.
@@ -203,10 +208,10 @@ async def usable_table(database: Database, name: TableName) -> Table:
             why=", ".join(table.missing),
             hint="domainsched init",
         )
-    if table.lacks_rights:
+    if lacking := [right for right in table.lacks_rights if right in rights]:
         raise DatabaseError(
-            f'role "{table.role}" may not {", ".join(table.lacks_rights)} {where}',
-            hint=_grant(table),
+            f'role "{table.role}" may not {", ".join(lacking)} {where}',
+            hint=grant(table, rights),
         )
     return table
 
@@ -493,9 +498,10 @@ def _index_of(table: str) -> str:
     return table.encode()[:room].decode(errors="ignore") + suffix
 
 
-def _grant(table: Table) -> str:
-    rights, role = sql.SQL(", ").join(map(sql.SQL, RIGHTS)), sql.Identifier(table.role)
-    return sql.SQL("GRANT {} ON {} TO {};").format(rights, table.identifier, role).as_string()
+def grant(table: Table, rights: Sequence[LiteralString] = RIGHTS) -> str:
+    """Write the statement that gives the role these rights."""
+    listed, role = sql.SQL(", ").join(map(sql.SQL, rights)), sql.Identifier(table.role)
+    return sql.SQL("GRANT {} ON {} TO {};").format(listed, table.identifier, role).as_string()
 
 
 async def _one(
