@@ -980,6 +980,61 @@ rights      ok   select, insert, update
 """
 
 
+# --- times that no calendar of ours has ---------------------------------------------------------
+
+ENDLESS = """
+ALTER TABLE domains ADD COLUMN a timestamp DEFAULT 'infinity',
+    ADD COLUMN b date DEFAULT '-infinity',
+    ADD COLUMN c timestamptz[] DEFAULT '{20000-01-01 00:00:00+00, 0044-03-15 12:00:00+00 BC}',
+    ADD COLUMN d time DEFAULT '24:00', ADD COLUMN e interval DEFAULT '178000000 years';
+UPDATE domains SET updated_at = 'infinity', last_scan = '-infinity';
+UPDATE domains SET due_at = '-infinity' WHERE domain = 'a.test';
+UPDATE domains SET due_at = 'infinity' WHERE domain = 'b.test';
+"""
+
+
+@pytest.fixture
+def endless(queue: Surroundings, table: Database) -> Surroundings:
+    with table.connect() as connection:
+        connection.execute(ENDLESS)
+    return queue
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "inspect",
+        "inspect --json",
+        "inspect a.test b.test",
+        "inspect --status processing",
+        "inspect --like test --csv",
+        "process --dry-run",
+        "reset a.test --dry-run",
+    ],
+)
+def test_a_time_without_end_breaks_no_command(endless: Surroundings, arguments: str) -> None:
+    for ended in (endless.run(*arguments.split()), in_terminal(endless, *arguments.split())):
+        assert (ended.code, ended.err.count("error:")) == (0, 0)
+        assert "9999" not in ended.out
+        assert "0001-01-01" not in ended.out
+
+
+def test_a_time_without_end_has_its_word(endless: Surroundings) -> None:
+    row = json.loads(endless.run("inspect", "a.test", "--json").out)
+    assert {name: row[name] for name in ("due_at", "updated_at", *"abcde")} == {
+        "due_at": "-infinity",
+        "updated_at": "infinity",
+        "a": "infinity",
+        "b": "-infinity",
+        "c": ["infinity", "-infinity"],
+        "d": "24:00:00",
+        "e": "178000000 years",
+    }
+    assert "due\t-infinity\n" in endless.run("inspect", "a.test").out
+    assert "  due         -infinity\n" in in_terminal(endless, "inspect", "a.test").out
+    assert "oldest waiting -infinity\n" in in_terminal(endless, "inspect").out
+
+
 # --- rights -----------------------------------------------------------------------------------
 
 

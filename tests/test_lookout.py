@@ -55,6 +55,27 @@ def add(*names: str, due: str = "now()", status: str = "pending") -> str:
     return f"INSERT INTO domains (domain, status, due_at) VALUES {values}"
 
 
+async def test_a_time_that_never_comes_holds_up_no_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "PAGE", 1)
+    look = bench.lookout()
+    await look.changes()
+    bench.execute(add("never.test", due="'infinity'"))
+    until = await look.until_due()
+    assert until is not None
+    assert until > timedelta(hours=1)
+    bench.execute(add("held.test", due="'infinity'", status="processing"))
+    bench.execute("UPDATE domains SET updated_at = 'infinity'")
+    (flight,) = await look.flights()
+    assert (flight.domain, flight.since) == ("held.test", None)
+    assert flight.lease_left > timedelta(days=365)
+    bench.execute(add("always.test", due="'-infinity'"))
+    assert await look.until_due() == timedelta()
+    for expected in (["always.test"], []):
+        assert [change.domain for change in await look.changes()] == expected
+
+
 async def test_when_the_next_row_falls_due(bench: Bench) -> None:
     look = bench.lookout()
     assert await look.until_due() is None

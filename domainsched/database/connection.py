@@ -21,6 +21,7 @@ from psycopg import conninfo, sql
 from psycopg import errors as pg_errors
 from psycopg.rows import TupleRow
 
+from domainsched.database.moments import read_any_time
 from domainsched.dburl import DatabaseUrl, redact
 from domainsched.errors import DatabaseError, Refused
 from domainsched.retry import database_retrying
@@ -200,7 +201,7 @@ class Database:
 
     async def _connect(self) -> psycopg.AsyncConnection[TupleRow]:
         try:
-            return await _Connection.connect(
+            connection = await _Connection.connect(
                 conninfo.make_conninfo("", **self.url.keywords),
                 autocommit=True,
                 prepare_threshold=None,
@@ -208,6 +209,8 @@ class Database:
         except UnicodeError:  # Python's resolver, before it asks: db..example.com
             reason = "failed to resolve host: a part between its dots is empty or too long"
             raise psycopg.OperationalError(reason) from None
+        read_any_time(connection)
+        return connection
 
     def _begin(self, level: str, statement: timedelta, lock: timedelta, further: str) -> bytes:
         wanted = self.url.settings

@@ -23,14 +23,18 @@ KNOWN = 20_000
 OVERLAP = timedelta(seconds=5)
 """A row bears the time of its statement, and shows when that is committed: later by so much."""
 
+# Bounded: a due_at of infinity leaves no number.
 _HEAD = sql.SQL("""
-SELECT due_at - statement_timestamp() FROM {table}
+SELECT least(greatest(due_at, statement_timestamp()), statement_timestamp() + interval '1 day')
+    - statement_timestamp() FROM {table}
 WHERE status IN ('pending', 'processing'){tenant} ORDER BY due_at, id LIMIT 1
 """)
 
 # A range of the claim's index: what is leased falls due later.
 _FLIGHTS = sql.SQL("""
-SELECT domain, coalesce(claimed_by, ''), {since}, due_at - statement_timestamp() FROM {table}
+SELECT domain, coalesce(claimed_by, ''), {since},
+    least(due_at, statement_timestamp() + interval '1000 years') - statement_timestamp()
+FROM {table}
 WHERE status IN ('pending', 'processing') AND status = 'processing'
     AND due_at > statement_timestamp(){tenant}
 ORDER BY due_at, id LIMIT %(limit)s
@@ -40,9 +44,12 @@ _CHANGES = sql.SQL("""
 SELECT id, {changed}, domain, status::text, coalesce(attempts, 0), coalesce(last_error_kind, ''),
     coalesce(last_error, ''), coalesce(title, '')
 FROM {table}
-WHERE ({changed} > %(since)s OR ({changed} = %(since)s AND id > %(after)s::{id_type})){tenant}
+WHERE ({changed} > %(since)s OR ({changed} = %(since)s AND id > %(after)s::{id_type}))
+    AND {changed} <= {now}{tenant}
 ORDER BY {changed}, id LIMIT %(limit)s
 """)
+
+_SINCE = sql.SQL("CASE WHEN isfinite({changed}) THEN {now} - {changed} END")
 
 State = tuple[str, int, str]
 
@@ -62,7 +69,8 @@ class Lookout:
             "id_type": table.type_of("id"),
             "tenant": sql.SQL("" if tenant is None else " AND tenant_id = %(tenant)s"),
             "changed": column,
-            "since": sql.SQL("{} - {}").format(now, column) if changed else sql.SQL("NULL"),
+            "now": now,
+            "since": _SINCE.format(now=now, changed=column) if changed else sql.SQL("NULL"),
         }
         self._now = sql.SQL("SELECT {}").format(now)
         self._since: datetime | None = None

@@ -6,12 +6,12 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
 from domainsched.errors import UsageError
-from domainsched.reporting.wording import Row, json_text, printable, stamp
+from domainsched.reporting.wording import Row, json_text, jsonable, printable
 
 _FORMULA = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 """With one of these a spreadsheet's formula begins; the last four are its full-width forms."""
@@ -101,9 +101,9 @@ def csv_line(values: Iterable[object]) -> str:
 
 
 def _cell(value: object) -> str:
-    """Write a cell; numbers and times cannot be formulas."""
+    """Write a cell; numbers cannot be formulas."""
     text = _text(value)
-    return text if isinstance(value, int | float | datetime) else defused(text)
+    return text if isinstance(value, int | float) else defused(text)
 
 
 def defused(text: str) -> str:
@@ -120,8 +120,8 @@ def _text(value: object) -> str:
             return ""
         case bool():
             return str(value).lower()
-        case datetime():
-            return stamp(value)
+        case date():
+            return str(jsonable(value))
         case list() if not any(isinstance(item, list | dict) for item in value):
             return "; ".join(map(_text, value))
         case list() | dict():

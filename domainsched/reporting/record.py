@@ -15,8 +15,8 @@ Write = Callable[[datetime], str]
 
 def moment(instant: datetime) -> str:
     """Write an instant for people: `2026-11-22 00:39:58 UTC (2m ago)`, or `(in 5m)`."""
-    text = stamp(instant).replace("T", " ").replace("Z", " UTC")
-    return f"{text} ({distance(instant)})"
+    text, away = stamp(instant).replace("T", " ").replace("Z", " UTC"), distance(instant)
+    return away if away == text else f"{text} ({away})"
 
 
 def record(row: Row, max_attempts: int, write: Write = stamp) -> list[tuple[str, object]]:

@@ -75,7 +75,13 @@ def stamp(moment: datetime | None) -> str:
     if moment is None:
         return ""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _endless(aware) or aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _endless(day: date) -> str:
+    """Write the first and the last time there are: they stand for what no calendar of ours has."""
+    plain = day.replace(tzinfo=None) if isinstance(day, datetime) else day
+    return {type(plain).max: "infinity", type(plain).min: "-infinity"}.get(plain, "")
 
 
 def ago(moment: datetime | None) -> str:
@@ -83,14 +89,14 @@ def ago(moment: datetime | None) -> str:
     if moment is None:
         return ""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return f"{span(max(datetime.now(UTC) - aware, timedelta()))} ago"
+    return _endless(aware) or f"{span(max(datetime.now(UTC) - aware, timedelta()))} ago"
 
 
 def distance(moment: datetime) -> str:
     """Write how long ago an instant was, or how far ahead it is: `2m ago`, `in 5m`."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     ahead = aware - datetime.now(UTC)
-    return f"in {span(ahead)}" if ahead > timedelta() else ago(moment)
+    return _endless(aware) or (f"in {span(ahead)}" if ahead > timedelta() else ago(moment))
 
 
 def count(number: int, noun: str) -> str:
@@ -108,7 +114,7 @@ def jsonable(value: object) -> object:
         case str() | int() | float() | bool() | None | list() | dict():
             return value
         case date():
-            return value.isoformat()
+            return _endless(value) or value.isoformat()
         case _:
             return str(value)
 
