@@ -6,15 +6,16 @@ import asyncio
 import io
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from signal import SIGINT, SIGTERM, Signals
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
 from typing import Any
 
 import pytest
 from conftest import reachable_directory
-from programs import Surroundings
+from programs import PATIENCE, Surroundings, has_ended
 
 from domainsched import demo
 from domainsched.demo.server import Answer, serving
@@ -108,6 +109,32 @@ def test_a_signal_ends_it_and_nothing_is_left(
         ended = program.end()
     assert (ended.code, ended.out) == (code, "")
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("moment", ["sample sites", "begin     slow-diner.test"])
+def test_killed_it_leaves_neither_a_server_nor_a_file(temporary: Path, moment: str) -> None:
+    with surroundings(temporary).start("demo", "-v") as program:
+        program.wait_for(moment)
+        servers = [pid for pid in Path("/proc").glob("[0-9]*") if _works_in(pid, temporary)]
+        assert servers
+        program.send(SIGKILL)
+        program.end()
+    assert [process for process in servers if not has_ended(int(process.name))] == []
+    assert has_come(lambda: not (list(temporary.iterdir()) or processes_about(temporary)))
+
+
+def _works_in(process: Path, place: Path) -> bool:
+    try:
+        return place in (process / "cwd").readlink().parents
+    except OSError:  # gone meanwhile
+        return False
+
+
+def has_come(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
 
 
 # --- what it would tell -----------------------------------------------------------------------

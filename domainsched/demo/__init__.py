@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from subprocess import DEVNULL, PIPE, Popen
+from tempfile import mkdtemp
 from typing import Any
 
 from domainsched.addresses import Address
@@ -95,10 +96,33 @@ async def _database(environ: Mapping[str, str], report: Report) -> AsyncIterator
             yield database
 
 
+# Tried again, since a server that has just been told to end, or an initdb, may still be writing.
+_SWEEPER = """
+cat > /dev/null
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    server=$(head -n 1 "$0/data/postmaster.pid") && kill -QUIT "$server" && sleep 1
+    rm -rf "$0"
+    [ -e "$0" ] || exit 0
+    sleep 1
+done
+"""
+
+
 @contextmanager
 def _home() -> Iterator[Path]:
-    with TemporaryDirectory(prefix="domainsched-demo-", ignore_cleanup_errors=True) as name:
-        home = Path(name)
+    """Make a directory that does not outlive us, and no more does the server in it.
+
+    It is cleared away by a process that reads a pipe which ends when we do: even by `kill -9`.
+    """
+    home = Path(mkdtemp(prefix="domainsched-demo-"))
+    with Popen(
+        ["/bin/sh", "-c", _SWEEPER, str(home)],
+        stdin=PIPE,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+        cwd="/",
+        start_new_session=True,  # Ctrl-C is for us
+    ):
         home.chmod(0o711)  # as root, PostgreSQL runs as somebody else, who must get in
         yield home
 
