@@ -1123,8 +1123,9 @@ class Answers:
 ANSWERS = {
     "inspect": Answers(
         GLANCE,
-        "completed\t1\nerror\t1\npending\t1\nprocessing\t1\ndue\t1\nexpired\t0\n"
-        "waiting_since\tTIME\nlast_settled\tTIME\n",
+        "domains\t4\ncompleted\t1\nerror\t1\npending\t1\nprocessing\t1\ndue\t1\nexpired\t0\n"
+        "waiting_since\tTIME\nnext_due\tTIME\ncompleted_last_24h\t1\nlast_settled\tTIME\n"
+        "next_run_claims\t1\nkinds.dns\t1\n",
     ),
     "inspect --limit 4": Answers(
         LIST,
@@ -1155,7 +1156,8 @@ ANSWERS = {
     "inspect --status error --format table": Answers(ONE, ONE),
     "inspect --batch leads": Answers(
         BATCH,
-        "state\tprocessing\ntotal\t3\ndone\t1\nfailed\t1\nshare\t0.6667\n",
+        "batch\tleads\nstate\tprocessing\ntotal\t3\ndone\t1\nfailed\t1\nshare\t0.6667\n"
+        "kinds.dns\t1\n",
     ),
     "inspect --batch leads --status error": Answers(
         ONE, "d.test\terror\t3\tTIME\tdns\tno such host\n"
@@ -1269,8 +1271,9 @@ def test_an_empty_queue_says_what_to_do_next(queue: Surroundings, table: Databas
         connection.execute("TRUNCATE domains")
     shown = in_terminal(queue, "inspect")
     assert shown.out.splitlines()[-1] == "next: domainsched add example.com"
-    nothing = "due\t0\nexpired\t0\nwaiting_since\t\nlast_settled\t\n"
-    assert queue.run("inspect") == Ended(0, nothing, "")
+    facts = dict(line.split("\t") for line in queue.run("inspect").out.splitlines())
+    assert {value for value in facts.values() if value} == {"0"}
+    assert facts["waiting_since"] == facts["next_due"] == ""
     assert queue.run("process") == Ended(0, "", "")
     assert in_terminal(queue, "process") == Ended(0, "", "nothing is due\n")
 

@@ -497,20 +497,29 @@ def test_the_glance_in_json() -> None:
         "kinds": {"dns": 2},
         "lapses": [{"worker": "web1:4711:7f3a", "rows": 2, "since": "2026-11-22T00:39:58Z"}],
         "last_settled": None,
+        "next_run_claims": 1,
     }
     listener = heard(as_json=True)
     listener.report.seen(queue, ())
     assert (listener.record["type"], listener.record["due"]) == ("glance", 1)
 
 
-def test_the_glance_in_a_pipe_is_in_a_fixed_order() -> None:
+def test_the_glance_in_a_pipe_holds_what_json_does_in_a_fixed_order() -> None:
     listener = heard()
-    queue = Glance({"z": 2, "error": 1, "a": 1}, upcoming(due=3), 0, last_settled=NOW)
-    listener.report.show(answers.glance(queue, 10))
+    statuses, kinds = {"z": 2, "error": 3, "a": 1}, {"dns": 2, "connect": 1}
+    queue = Glance(statuses, upcoming(due=3, next_due=NOW), 5, kinds, LAPSES, NOW)
+    listener.report.show(answers.glance(queue, 2))
     assert listener.out.getvalue() == (
-        "a\t1\nerror\t1\nz\t2\ndue\t3\nexpired\t0\n"
-        "waiting_since\t\nlast_settled\t2026-11-22T00:39:58Z\n"
+        "domains\t6\na\t1\ncompleted\t0\nerror\t3\npending\t0\nprocessing\t0\nz\t2\n"
+        "due\t3\nexpired\t0\nwaiting_since\t\nnext_due\t2026-11-22T00:39:58Z\n"
+        "completed_last_24h\t5\nlast_settled\t2026-11-22T00:39:58Z\nnext_run_claims\t2\n"
+        "kinds.connect\t1\nkinds.dns\t2\n"
+        "lapses.web1:4711:7f3a.rows\t2\nlapses.web1:4711:7f3a.since\t2026-11-22T00:39:58Z\n"
     )
+    keys = {line.split("\t")[0].split(".")[0] for line in listener.out.getvalue().splitlines()}
+    spoken = heard(as_json=True)
+    spoken.report.show(answers.glance(queue, 2))
+    assert spoken.record.keys() - {"statuses"} <= keys
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from itertools import starmap
 
 from domainsched.columns import PURPOSES, UNUSED
 from domainsched.intake import Intake
-from domainsched.models import Added, BatchProgress, Check, Glance
+from domainsched.models import Added, BatchProgress, Check, Glance, Lapse, Status
 from domainsched.reporting.formats import Answer
 from domainsched.reporting.record import moment, record, wrapped
 from domainsched.reporting.wording import (
@@ -21,6 +21,7 @@ from domainsched.reporting.wording import (
     grid,
     json_text,
     listed,
+    next_run_claims,
     plain,
     printable,
     public,
@@ -107,14 +108,27 @@ def reset(number: int, skipped: int, *, dry_run: bool) -> Answer:
 
 def glance(glance: Glance, limit: int) -> Answer:
     """Show the queue in numbers; `limit` is what a run would claim, 0 for all."""
+    document = {**glance_record(glance), "next_run_claims": next_run_claims(glance, limit)}
+    alone = ("due", "expired", "waiting_since", "next_due", "completed_last_24h", "last_settled")
+    statuses: dict[str, int] = {**dict.fromkeys(Status, 0), **glance.statuses}
     facts: Facts = [
-        *sorted((str(status), number) for status, number in glance.statuses.items()),
-        ("due", glance.upcoming.due),
-        ("expired", glance.upcoming.expired),
-        ("waiting_since", glance.upcoming.waiting_since),
-        ("last_settled", glance.last_settled),
+        ("domains", sum(statuses.values())),
+        *sorted((str(status), number) for status, number in statuses.items()),
+        *((name, document[name]) for name in (*alone, "next_run_claims")),
+        *_named_facts("kinds", glance.kinds),
+        *(fact for lapse in glance.lapses for fact in _lapse_facts(lapse)),
     ]
-    return _told(glance_record(glance), facts, glance_lines(glance, limit))
+    return _told(document, facts, glance_lines(glance, limit))
+
+
+def _named_facts(name: str, numbers: Mapping[str, int]) -> Facts:
+    """Write numbers that stand under names of their own, each with where JSON has it."""
+    return [(f"{name}.{key}", number) for key, number in sorted(numbers.items())]
+
+
+def _lapse_facts(lapse: Lapse) -> Facts:
+    where = f"lapses.{lapse.worker}"
+    return [(f"{where}.rows", lapse.rows), (f"{where}.since", lapse.since)]
 
 
 def rows(rows: Sequence[Row], total: int) -> Answer:
@@ -169,7 +183,11 @@ def batch(progress: BatchProgress) -> Answer:
         "statuses": dict(progress.statuses),
         "kinds": dict(progress.kinds),
     }
-    facts = [(name, document[name]) for name in ("state", "total", "done", "failed", "share")]
+    alone = ("batch", "state", "total", "done", "failed", "share")
+    facts: Facts = [
+        *((name, document[name]) for name in alone),
+        *_named_facts("kinds", progress.kinds),
+    ]
     return _told(document, facts, _batch_lines(progress))
 
 

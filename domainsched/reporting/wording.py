@@ -256,6 +256,11 @@ def commonest(kinds: Mapping[str, int], shown: int = 3) -> str:
     return ", ".join(parts)
 
 
+def next_run_claims(glance: Glance, limit: int) -> int:
+    """Count what a run would claim now; a `limit` of 0 is none."""
+    return min(limit or glance.upcoming.due, glance.upcoming.due)
+
+
 def _advice(glance: Glance, limit: int) -> str:
     """Say what to do next."""
     upcoming = glance.upcoming
@@ -265,7 +270,7 @@ def _advice(glance: Glance, limit: int) -> str:
         leases = "1 lease has" if upcoming.expired == 1 else f"{upcoming.expired:,} leases have"
         return f"hint: {leases} run out; process takes them again, or: reset --expired"
     if upcoming.due:
-        return f"next run claims {min(limit or upcoming.due, upcoming.due):,} of {upcoming.due:,}"
+        return f"next run claims {next_run_claims(glance, limit):,} of {upcoming.due:,}"
     if upcoming.next_due:
         return f"nothing is due; next at {stamp(upcoming.next_due)}"
     return "nothing is due"
