@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 
 from domainsched.config import Settings
 from domainsched.database.connection import Database
 from domainsched.database.queue import Queue
 from domainsched.database.schema import Table
 from domainsched.job import Job
-from domainsched.models import Claim, Outcome, RunSummary, Settled
+from domainsched.models import Claim, NotTried, Outcome, RunSummary, Settled
 from domainsched.retry import Policy
 from domainsched.worker import Plan, Run, Stop, Visit
 
@@ -40,7 +42,7 @@ async def process(
         run = Run(
             Queue(database, table, tenant=settings.tenant, wanted=job.wanted),
             _Visits(settings, job, stack),
-            plan(settings) if job.wanted is None else replace(plan(settings), limit=None),
+            _plan_for(settings, job),
             worker=f"{socket.gethostname()}:{os.getpid()}:{job.run_id}",
             run_id=job.run_id,
             stop=stop,
@@ -65,12 +67,28 @@ class _Visits:
     async def __call__(self, claim: Claim) -> Outcome:
         if self._visit is None:
             self._visit = self._loaded()
-        return await self._visit(claim)
+        limit = asyncio.timeout_at(self._job.until)
+        try:
+            async with limit:
+                return await self._visit(claim)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return NotTried()
 
     def _loaded(self) -> Visit:
         from domainsched.visiting import visitor
 
         return visitor(self._settings, self._job, self._stack)
+
+
+def _plan_for(settings: Settings, job: Job) -> Plan:
+    """Say how much a run does that is for all `wanted` rows, or must have ended by a time."""
+    usual = plan(settings)
+    if job.until is not None:
+        left = timedelta(seconds=max(job.until - asyncio.get_running_loop().time(), 0))
+        usual = replace(usual, deadline=min(left, settings.deadline or left))
+    return usual if job.wanted is None else replace(usual, limit=None)
 
 
 def plan(settings: Settings) -> Plan:

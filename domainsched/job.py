@@ -36,3 +36,5 @@ class Job:
     wanted: Sequence[RowId] | None = None
     """The rows to take, all of them; those that are due when None."""
     surroundings: Surroundings = INTERNET
+    until: float | None = None
+    """By the event loop's clock: nothing is begun after it, and what is in flight is released."""

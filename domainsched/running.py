@@ -27,8 +27,15 @@ from domainsched.worker import Stop
 class Rounds:
     """The runs of one command: they share its connection, its wish to end, and its budget."""
 
-    def __init__(self, session: Session, database: Database, table: Table, stop: Stop) -> None:
-        self._session, self._stop = session, stop
+    def __init__(
+        self,
+        session: Session,
+        database: Database,
+        table: Table,
+        stop: Stop,
+        until: float | None = None,
+    ) -> None:
+        self._session, self._stop, self._until = session, stop, until
         self._database, self._table = database, table
         self._store = Store(database, table, tenant=session.settings.tenant)
         self._budget = CreditBudget(session.settings.scraper_budget)
@@ -48,7 +55,7 @@ class Rounds:
                 self._database,
                 self._table,
                 self._session.settings,
-                Job(self._session.run_id, self._budget, wanted),
+                Job(self._session.run_id, self._budget, wanted, until=self._until),
                 stop=self._stop,
                 on_begin=report.begun,
                 on_settled=self._settled,

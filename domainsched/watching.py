@@ -29,6 +29,8 @@ REDRAWN = timedelta(seconds=1)
 SHARE = 10
 """Looking takes at most one part in so many of the database's time: counting a large table."""
 _MOMENT = timedelta(milliseconds=10)
+RELEASING = 5.0
+"""Seconds after the end of its time in which a watch gives back what it holds."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ async def watch(session: Session, wish: Wish) -> int:
             end = _End(session, database, table, wish)
             await end.check()
             command = _observe if wish.observe else _work
-            await command(session, database, table, stop, end)
+            async with end.enforced():
+                await command(session, database, table, stop, end)
     return ExitCode.INTERRUPTED if stop.signal == signal.SIGINT else ExitCode.OK
 
 
@@ -66,8 +69,21 @@ class _End:
     def __init__(self, session: Session, database: Database, table: Table, wish: Wish) -> None:
         self.wish = wish
         self._store = Store(database, table, tenant=session.settings.tenant)
-        patience = wish.patience
-        self._time = None if patience is None else time.monotonic() + patience.total_seconds()
+        now, patience = asyncio.get_running_loop().time(), wish.patience
+        self.time = None if patience is None else now + patience.total_seconds()
+        """By the event loop's clock."""
+
+    @asynccontextmanager
+    async def enforced(self) -> AsyncIterator[None]:
+        """Cut off what does not end in time: it waits for the database."""
+        limit = asyncio.timeout_at(self.time and self.time + RELEASING)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise _still_busy(None, self.wish) from None
 
     async def check(self) -> None:
         """Raise an error if what is waited for cannot come."""
@@ -91,14 +107,14 @@ class _End:
 
     def check_time(self, upcoming: Upcoming | None) -> None:
         """Raise a failure when the time is up."""
-        if self._time is not None and time.monotonic() > self._time:
+        if self.time is not None and time.monotonic() > self.time:
             raise _still_busy(upcoming, self.wish)
 
     def within(self, pause: timedelta) -> timedelta:
         """Cut a pause short that would outlast the time."""
-        if self._time is None:
+        if self.time is None:
             return pause
-        return min(pause, timedelta(seconds=max(self._time - time.monotonic(), 0)) + _MOMENT)
+        return min(pause, timedelta(seconds=max(self.time - time.monotonic(), 0)) + _MOMENT)
 
 
 def _still_busy(upcoming: Upcoming | None, wish: Wish) -> DomainschedError:
@@ -129,7 +145,7 @@ class _Outage:
 
 
 async def _work(session: Session, database: Database, table: Table, stop: Stop, end: _End) -> None:
-    rounds, outage = Rounds(session, database, table, stop), _Outage(session)
+    rounds, outage = Rounds(session, database, table, stop, end.time), _Outage(session)
     lookout = Lookout(database, table, tenant=session.settings.tenant)
     async with _shown(session, database, table):
         while not stop.is_set and session.report.loss is None:

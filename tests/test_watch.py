@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from signal import SIGINT, SIGTERM
 from threading import Event
@@ -18,6 +19,7 @@ from world import World, behind, names
 from domainsched.reporting.wording import width
 
 WATCH = ("watch", "--interval", "1h", "--json")
+TIMEOUT_OF_A_VISIT = 30.0
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -99,6 +101,33 @@ def test_a_batch_is_waited_for_that_another_worker_has(world: World, gate: Event
             gate.set()
             assert worker.end().code == 0
             assert watch.end().code == 0
+
+
+def test_its_time_ends_in_the_midst_of_a_round_and_what_it_holds_is_given_back(
+    world: World, gate: Event
+) -> None:
+    world.add("slow.test", behaviour=behind(gate))
+    world.add("waiting.test")
+    began = time.monotonic()
+    ended = world.run("watch", "--json", "--timeout", "3s", "--concurrency", "1")
+    assert time.monotonic() - began < TIMEOUT_OF_A_VISIT
+    assert (ended.code, json.loads(ended.err)["message"]) == (1, "the time is up")
+    assert [each["outcome"] for each in ended.records if each["type"] == "domain"] == ["released"]
+    assert world.column("status") == {"slow.test": "pending", "waiting.test": "pending"}
+    assert world.column("attempts") == {"slow.test": 0, "waiting.test": 0}
+
+
+def test_its_time_ends_though_the_database_never_answers(world: World) -> None:
+    with (
+        world.database.connect() as other,
+        other.transaction(),
+        world.start("watch", "--timeout", "2s", "--json") as watch,
+    ):
+        watch.wait_for('"summary"')
+        other.execute("LOCK TABLE domains")
+        ended = watch.end()
+    last = json.loads(ended.err.splitlines()[-1])
+    assert (ended.code, last["message"][:14]) == (1, "the time is up")
 
 
 @pytest.mark.parametrize(
