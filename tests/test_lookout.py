@@ -123,6 +123,34 @@ async def test_each_change_is_told_once_in_its_order(bench: Bench) -> None:
     assert await look.changes() == []
 
 
+async def test_each_change_has_a_before_also_when_more_rows_wait_than_are_remembered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "AHEAD", 4)
+    monkeypatch.setattr(lookout, "KNOWN", 30)
+    bench.execute(add(*(f"n{number:02}.test" for number in range(20))))
+    look, queue = bench.lookout(), Queue(bench.database, bench.table)
+    await look.changes()
+    told: list[tuple[str, str]] = []
+    for _ in range(10):
+        await queue.claim(2, token=uuid4(), worker="w:1:r", lease=LEASE, max_attempts=3)
+        told += [(change.former, change.status) for change in await look.changes()]
+    assert told == [("pending", "processing")] * 20
+
+
+async def test_a_row_is_new_though_it_is_looked_ahead_at(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "AHEAD", 0)
+    look = bench.lookout()
+    await look.changes()
+    monkeypatch.setattr(lookout, "AHEAD", 9)
+    look._changed = 9  # noqa: SLF001 - as after many changes
+    bench.execute(add("new.test"))
+    (change,) = await look.changes()
+    assert (change.domain, change.former, change.status) == ("new.test", "", "pending")
+
+
 async def test_a_change_that_is_committed_late_is_told_all_the_same(bench: Bench) -> None:
     look = bench.lookout()
     await look.changes()

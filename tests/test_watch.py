@@ -201,6 +201,9 @@ def test_in_a_pipe_each_change_is_a_line(world: World) -> None:
     assert (ended.code, len(ended.err.splitlines())) == (130, 1)
     cells = [line.split("\t") for line in ended.out.splitlines()]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first) for first, *_ in cells)
+    first = {domain: (former, status) for _, domain, former, status, *_ in reversed(cells)}
+    assert first.pop("c.test") == ("", "pending"), "it is new"
+    assert {former for former, _ in first.values()} == {"pending"}
     last = {domain: rest for _, domain, _, *rest in cells}
     assert last == {
         "a.test": ["completed", "", "A site"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,8 +18,10 @@ FLIGHTS = 100
 """Rows under a lease that are told of at most."""
 PAGE = 5000
 """Changes read at a time."""
-KNOWN = 20_000
+KNOWN = 30_000
 """Rows whose last state is remembered."""
+AHEAD = 10_000
+"""Rows whose state is learnt before they change; again when half as many have changed."""
 OVERLAP = timedelta(seconds=5)
 """A row bears the time of its statement, and shows when that is committed: later by so much."""
 
@@ -49,6 +51,12 @@ WHERE ({changed} > %(since)s OR ({changed} = %(since)s AND id > %(after)s::{id_t
 ORDER BY {changed}, id LIMIT %(limit)s
 """)
 
+# A range of the claim's index: in this order rows will change.
+_NEXT = sql.SQL("""
+SELECT id, status::text, coalesce(attempts, 0), coalesce(last_error_kind, '') FROM {table}
+WHERE status IN ('pending', 'processing'){tenant} ORDER BY due_at, id LIMIT %(limit)s
+""")
+
 _SINCE = sql.SQL("CASE WHEN isfinite({changed}) THEN {now} - {changed} END")
 
 State = tuple[str, int, str]
@@ -76,6 +84,7 @@ class Lookout:
         self._since: datetime | None = None
         self._after: RowId | None = None
         self._known: dict[RowId, State] = {}
+        self._changed = 0
 
     async def until_due(self) -> timedelta | None:
         """Say when the next row falls due, zero if one is due; None if none is unfinished.
@@ -114,10 +123,25 @@ class Lookout:
             async with self._database.transaction(read_only=True) as cursor:
                 if self._since is None:
                     self._since = (await self._row(cursor, self._now) or (None,))[0]
+                    await self._look_ahead(cursor)
                     return []
-                return await self._pages(cursor, self._since)
+                rows = await self._pages(cursor, self._since)
+                if self._changed >= AHEAD // 2:
+                    await self._look_ahead(cursor, but={row[0] for row in rows})
+                return rows
 
         return list(self._news(await self._database.run(operation)))
+
+    async def _look_ahead(self, cursor: Cursor, but: Container[RowId] = ()) -> None:
+        """Learn the states of the rows that will change next, so that a change has a before.
+
+        Not of those that are just to be told of.
+        """
+        values = {"tenant": self._tenant, "limit": AHEAD}
+        await cursor.execute(_NEXT.format(**self._names), values)
+        ahead = {row[0]: row[1:] for row in await cursor.fetchall() if row[0] not in but}
+        self._known |= ahead
+        self._changed = 0
 
     async def _pages(self, cursor: Cursor, since: datetime) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
@@ -149,6 +173,7 @@ class Lookout:
             self._known[row_id] = state
             if former == state:
                 continue
+            self._changed += 1
             detail = title if status == Status.COMPLETED else error
             yield Change(at, domain, former[0] if former else "", status, kind, detail)
         while len(self._known) > KNOWN:
