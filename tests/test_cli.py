@@ -60,6 +60,7 @@ PASSWORD = "hunter2-never-shown"
 MASKS = (
     (re.compile(r"PostgreSQL .*"), "PostgreSQL VERSION"),
     (re.compile(r"\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\dZ|[\d:]*…)"), "TIME"),  # or cut at the edge
+    (re.compile(r"\d{4}-\d\d-\d\d (\d\d:\d\d:\d\d UTC \(.*?\)|[^)\n]*…)"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)? m?s\b|\b\d+[mhd]( \d+[mh])?\b"), "SPAN"),
 )
 
@@ -978,6 +979,17 @@ table       ok   public.domains, 4 rows
 columns     ok   26 of 26
 rights      ok   select, insert, update
 """
+
+
+@pytest.mark.parametrize("arguments", ["process --dry-run", "watch --observe --timeout 100ms"])
+def test_what_is_told_a_line_at_a_time_is_json_lines_by_either_name(
+    queue: Surroundings, arguments: str
+) -> None:
+    both = [queue.run(*arguments.split(), option) for option in ("--json", "--jsonl")]
+    (document, *_), lines = ([masked(line) for line in ended.out.splitlines()] for ended in both)
+    assert lines == [document]
+    assert document.startswith("{")
+    assert both[0].code == both[1].code
 
 
 # --- times that no calendar of ours has ---------------------------------------------------------

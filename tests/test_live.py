@@ -44,7 +44,7 @@ def seen(
 
 def test_the_view_at_80_columns() -> None:
     assert seen().lines(80, 24, NOW) == [
-        "every 2 s, Ctrl-C to leave                                             00:42:10",
+        "every 2 s, Ctrl-C to leave                                         00:42:10 UTC",
         "pending 1,204   processing 2   completed 12,871   error 153   (0.0/s)",
         "312 due now, oldest waiting 3h 12m",
         "",
@@ -69,7 +69,7 @@ def test_a_database_that_is_away_is_said_above_what_was_known() -> None:
 
 
 def test_before_anything_is_known_there_is_only_the_head() -> None:
-    assert View("title").lines(80, 24, NOW) == [f"title{' ' * 66}00:42:10"]
+    assert View("title").lines(80, 24, NOW) == [f"title{' ' * 62}00:42:10 UTC"]
 
 
 def test_the_rate_is_that_of_the_last_minute(monkeypatch: pytest.MonkeyPatch) -> None:

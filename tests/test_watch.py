@@ -249,7 +249,7 @@ def test_a_person_sees_the_queue_and_its_last_state_stays(world: World, columns:
     drawn = frames(shown.out)
     assert max(width(line) for frame in drawn for line in frame) < columns
     last = drawn[-1]
-    assert re.fullmatch(r"working, at least every 1m; Ctrl-C to leave +\d\d:\d\d:\d\d", last[0])
+    assert re.fullmatch(r"working, at least every 1m; Ctrl-C to leave +\d\d:\d\d:\d\d UTC", last[0])
     told = " ".join(last)
     assert "pending 0   processing 0   completed 3   error 1" in told
     assert "nothing is due" in last
@@ -270,7 +270,7 @@ def test_a_person_sees_who_is_in_flight(world: World, gate: Event) -> None:
         assert worker.end().code == 0
     assert shown.code == 1
     row = next(line for line in frames(shown.out)[-1] if line.startswith("a.test "))
-    assert re.search(rf":{worker.pid}:\w+ +\ds +1[45]m \d\ds$", row)
+    assert re.search(rf":{worker.pid}:\w+ +\d+s +1[45]m \d\ds$", row)
 
 
 def test_a_terminal_that_cannot_redraw_gets_lines(world: World) -> None:

@@ -11,7 +11,7 @@ from domainsched.columns import PURPOSES, UNUSED
 from domainsched.intake import Intake
 from domainsched.models import Added, BatchProgress, Check, Glance, Lapse, Status
 from domainsched.reporting.formats import Answer
-from domainsched.reporting.record import moment, record, wrapped
+from domainsched.reporting.record import record, wrapped
 from domainsched.reporting.wording import (
     Row,
     commonest,
@@ -21,6 +21,7 @@ from domainsched.reporting.wording import (
     grid,
     json_text,
     listed,
+    moment,
     next_run_claims,
     plain,
     printable,

@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from domainsched.models import Change, Flight, Glance, Status, Upcoming
-from domainsched.reporting.wording import ago, fitted, printable, site, span, stamp, width
+from domainsched.reporting.wording import ago, fitted, next_at, printable, site, span, width
 
 MEMORY = timedelta(minutes=1)
 """The rate is that of the last minute."""
@@ -53,7 +53,7 @@ class View:
     def lines(self, columns: int, rows: int, now: datetime) -> list[str]:
         """Draw it in so many `columns` and fewer than `rows`, whatever the names in it."""
         room = columns - 1  # a full line would wrap in some terminals
-        clock = f"{now:%H:%M:%S}"
+        clock = f"{now.astimezone(UTC):%H:%M:%S} UTC"
         head = [f"{fitted(self.title, room - len(clock) - 1)} {clock}"]
         head += [f"{self.trouble}; trying again"] if self.trouble else []
         if self.glance is not None:
@@ -113,9 +113,7 @@ def _due(upcoming: Upcoming) -> str:
     if upcoming.due:
         waiting = ago(upcoming.waiting_since).removesuffix(" ago")
         return f"{upcoming.due:,} due now" + (f", oldest waiting {waiting}" if waiting else "")
-    if upcoming.next_due:
-        return f"nothing is due; next at {stamp(upcoming.next_due)}"
-    return "nothing is due"
+    return next_at(upcoming.next_due)
 
 
 def _flowing(items: Iterable[str], room: int) -> list[str]:

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from domainsched.models import Status
-from domainsched.reporting.wording import Row, because, distance, held, stamp, width
-
-Write = Callable[[datetime], str]
-
-
-def moment(instant: datetime) -> str:
-    """Write an instant for people: `2026-11-22 00:39:58 UTC (2m ago)`, or `(in 5m)`."""
-    text, away = stamp(instant).replace("T", " ").replace("Z", " UTC"), distance(instant)
-    return away if away == text else f"{text} ({away})"
+from domainsched.reporting.wording import Row, Write, because, held, stamp, width
 
 
 def record(row: Row, max_attempts: int, write: Write = stamp) -> list[tuple[str, object]]:
@@ -28,7 +20,7 @@ def record(row: Row, max_attempts: int, write: Write = stamp) -> list[tuple[str,
         ("status", row["status"]),
         ("attempts", f"{row['attempts']} of {max_attempts}"),
         ("due", write(due) if due else ""),
-        ("held by", held(row).removeprefix("held by ")),
+        ("held by", held(row, write).removeprefix("held by ")),
         ("error", because(row)),
         ("fetched", _fetched(visit, write)),
         ("url", _url(visit)),

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
@@ -38,10 +38,10 @@ from domainsched.reporting.wording import (
     is_leased,
     json_text,
     named_line,
+    next_at,
     printable,
     settled_record,
     site,
-    stamp,
     summary_line,
     summary_record,
 )
@@ -338,7 +338,7 @@ class Report:
         from rich.text import Text
 
         size = self._screen.size
-        lines = view.lines(size.width, size.height, datetime.now().astimezone())
+        lines = view.lines(size.width, size.height, datetime.now(UTC))
         text = Text("\n".join(lines), no_wrap=True, overflow="crop")
         text.highlight_regex(r"(?m)^(PROCESSING  .*|JUST SETTLED)$", "bold")
         self._live.update(text, refresh=True)
@@ -408,7 +408,7 @@ class Report:
         elif summary.claimed:
             self.info(summary_line(summary, due))
         else:
-            self.info("nothing is due" + (f"; next at {stamp(next_due)}" if next_due else ""))
+            self.info(next_at(next_due))
 
     # The queue
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
@@ -25,6 +25,7 @@ from domainsched.models import (
 )
 
 Row = Mapping[str, Any]
+Write = Callable[[datetime], str]
 
 _SPACES = re.compile("[\t-\r\x85\u2028\u2029]")
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u206f"
@@ -97,6 +98,17 @@ def distance(moment: datetime) -> str:
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     ahead = aware - datetime.now(UTC)
     return _endless(aware) or (f"in {span(ahead)}" if ahead > timedelta() else ago(moment))
+
+
+def moment(instant: datetime) -> str:
+    """Write an instant for people: `2026-11-22 00:39:58 UTC (2m ago)`, or `(in 5m)`."""
+    text, away = stamp(instant).replace("T", " ").replace("Z", " UTC"), distance(instant)
+    return away if away == text else f"{text} ({away})"
+
+
+def next_at(due: datetime | None) -> str:
+    """Say that there is nothing to do, and until when."""
+    return "nothing is due" + (f"; next at {moment(due)}" if due else "")
 
 
 def count(number: int, noun: str) -> str:
@@ -271,9 +283,7 @@ def _advice(glance: Glance, limit: int) -> str:
         return f"hint: {leases} run out; process takes them again, or: reset --expired"
     if upcoming.due:
         return f"next run claims {next_run_claims(glance, limit):,} of {upcoming.due:,}"
-    if upcoming.next_due:
-        return f"nothing is due; next at {stamp(upcoming.next_due)}"
-    return "nothing is due"
+    return next_at(upcoming.next_due)
 
 
 def public(row: Row) -> dict[str, object]:
@@ -290,7 +300,7 @@ def plain(row: Row) -> tuple[object, ...]:
         row["attempts"],
         stamp(row.get("updated_at")),
         row["last_error_kind"] or "",
-        held(row) or row["last_error"] or row.get("title") or "",
+        held(row, stamp) or row["last_error"] or row.get("title") or "",
     )
 
 
@@ -414,11 +424,11 @@ def fitted(cell: str, size: int) -> str:
     return kept + " " * (size - width(kept))
 
 
-def held(row: Row) -> str:
+def held(row: Row, write: Write = moment) -> str:
     """Say who holds a row, and until when. Whether that has passed, the database's clock knows."""
     if row["status"] != Status.PROCESSING:
         return ""
-    return f"held by {row['claimed_by'] or 'somebody'} until {stamp(row['due_at'])}"
+    return f"held by {row['claimed_by'] or 'somebody'} until {write(row['due_at'])}"
 
 
 def because(row: Row) -> str:
