@@ -128,6 +128,18 @@ def test_each_option_is_in_the_readme(command: str) -> None:
     assert sorted(option for option in options if option not in NAMED) == []
 
 
+def test_the_readme_s_sections_and_commands_stand_in_their_order() -> None:
+    """What a reader needs first comes first; each command of many options has a heading."""
+    wanted = [
+        "## Thirty seconds",
+        *("## Commands", "### add", "### process", "### inspect", "### reset", "### watch"),
+        *("## Scheduling", "## Configuration", "## Exit codes", "## Your own database"),
+        *("## How it works", "## When something is wrong", "## Security"),
+        *("## Glossary", "## Developing"),
+    ]
+    assert [line for line in README.splitlines() if line in wanted] == wanted
+
+
 NAMED = set(re.findall(r"(?<![\w-])--[a-z-]+", README))
 SHOWN_BY = re.findall(r"`(test_\w+\.py)::(\w+)`", README)
 
