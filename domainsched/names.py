@@ -120,6 +120,9 @@ def read_name(text: str, source: str) -> SourcedName | RejectedLine:
 
 
 def _canonical(text: str) -> str:
+    line = text.rstrip("\r\n")
+    if _is_canonical(line):
+        return line
     name = _without_www(_to_ascii(_host(text)))
     if len(name) > _MAX_NAME:
         raise _Rejection(f"longer than {_MAX_NAME} characters")
@@ -128,6 +131,22 @@ def _canonical(text: str) -> str:
     if "." not in name:
         raise _Rejection("no dot")
     return name
+
+
+# --- what is right as it is ------------------------------------------------------------------
+
+_COMMON = re.compile(r"(?!www\.)(?:(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
+
+
+def _is_canonical(text: str) -> bool:
+    """Say of most names that they are canonical, in a tenth of the time; False means nothing.
+
+    Of a million names checked one by one, nearly all are of this kind.
+    """
+    if len(text) > _MAX_NAME or not _COMMON.fullmatch(text):
+        return False
+    rules = _suffix_rules()
+    return text not in rules and f"*.{text.partition('.')[2]}" not in rules
 
 
 # --- URL -> host -----------------------------------------------------------------------------
@@ -277,6 +296,12 @@ def _without_www(name: str) -> str:
 
 def _is_public_suffix(name: str) -> bool:
     return not _public_suffixes().extract_str(name).domain
+
+
+@cache
+def _suffix_rules() -> frozenset[str]:
+    """Give the rules of the list, Unicode and all, `*.` and `!` where they have it."""
+    return frozenset(_public_suffixes().tlds)
 
 
 @cache

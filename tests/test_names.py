@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tldextract import TLDExtract
 
 from domainsched.errors import InvalidName
 from domainsched.names import (
@@ -291,6 +292,29 @@ def test_no_refusal_repeats_a_password(form: str, secret: str, dirt: str, where:
     else:
         return  # a "/" or "#" of dirt before it has made a path of it
     assert "Zq9" not in said
+
+
+def _named(text: str) -> str:
+    try:
+        return canonical(text)
+    except InvalidName as error:
+        return str(error.why)
+
+
+SUFFIX_RULES = TLDExtract(cache_dir=None, suffix_list_urls=()).tlds
+
+
+@pytest.mark.parametrize("prefix", ["", "a.", "www.", "a.b."])
+def test_a_name_that_is_passed_at_a_glance_is_what_a_closer_look_would_say(prefix: str) -> None:
+    for rule in SUFFIX_RULES:
+        name = prefix + rule.removeprefix("!").replace("*", "city")
+        assert _named(name) == _named(f"{name}.")  # whose last dot wants a closer look
+
+
+@settings(deadline=None, max_examples=500, database=None)
+@given(st.from_regex(r"(www\.|xn--)?[a-z0-9-]{1,65}(\.[a-z0-9-]{1,9}){0,3}\n?", fullmatch=True))
+def test_so_is_a_name_of_plain_letters(text: str) -> None:
+    assert _named(text) == _named(f"{text.rstrip()}.")
 
 
 def test_spellings_are_what_older_programs_stored() -> None:

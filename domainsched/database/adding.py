@@ -39,10 +39,10 @@ _IN_ORDER = sql.SQL(
     "statement_timestamp() - (cardinality(%(names)s::text[]) - i.n) * interval '1 microsecond'"
 )
 
-# Rows that this transaction wrote: their name stood in an earlier chunk of the same input.
+# Rows that this transaction wrote: if not just now, their name stood in an earlier chunk.
 _OURS = sql.SQL("xmin = pg_current_xact_id()::xid")
 
-_REPEATED = sql.SQL("SELECT count(*) FROM {table} WHERE domain = ANY(%(names)s) AND {ours}")
+_WRITTEN = sql.SQL("SELECT count(*) FROM {table} WHERE domain = ANY(%(names)s) AND {ours}")
 
 # A row that is due already keeps its place in the queue.
 _REQUEUE = sql.SQL("""
@@ -92,23 +92,24 @@ class Adding:
             self._odd = await odd_forms(self.cursor, self.table, self.order.tenant)
         total = Added()
         for chunk in _chunks(names, CHUNK):
-            total += await self._some(chunk, is_first=total == Added())
+            total += await self._some(chunk)
         return total
 
-    async def _some(self, chunk: list[str], *, is_first: bool) -> Added:
+    async def _some(self, chunk: list[str]) -> Added:
         unique = list(dict.fromkeys(chunk))
-        repeated = len(chunk) - len(unique)
-        if not is_first:
-            repeated += await self._repeated(unique)
-        requeued, held = await self._requeue(unique) if self.order.requeue else (0, 0)
         present = self._odd.keys() & set(unique)
         if self._foreign:
             present |= await self._present(unique)
         added = await self._insert([name for name in unique if name not in present])
+        repeated = len(chunk) - len(unique)
+        if added < len(unique):
+            repeated += await self._ours(unique) - added
+        requeued, held = await self._requeue(unique) if self.order.requeue else (0, 0)
         return Added(added, len(chunk) - added - repeated, repeated, requeued, held)
 
-    async def _repeated(self, names: list[str]) -> int:
-        query = _REPEATED.format(table=self.table.identifier, ours=_OURS)
+    async def _ours(self, names: list[str]) -> int:
+        """Count the rows of these names that this transaction has written."""
+        query = _WRITTEN.format(table=self.table.identifier, ours=_OURS)
         return await self._scalar(query, {"names": names})
 
     async def _insert(self, names: list[str]) -> int:
