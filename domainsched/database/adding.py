@@ -19,14 +19,12 @@ from domainsched.names import spellings
 CHUNK = 5000
 """Names a statement: past it a larger chunk gained nothing when it was measured."""
 
+# Names have no white space: as one text they are sent in a fifth less time than as an array.
 _ADD = sql.SQL("""
-WITH added AS (
-    INSERT INTO {table} ({columns})
-    SELECT {values} FROM unnest(%(names)s::text[]) WITH ORDINALITY AS i(name, n) ORDER BY n
-    ON CONFLICT DO NOTHING
-    RETURNING 1
-)
-SELECT count(*) FROM added
+INSERT INTO {table} ({columns})
+SELECT {values}
+FROM unnest(string_to_array(%(names)s, ' ')) WITH ORDINALITY AS i(name, n) ORDER BY n
+ON CONFLICT DO NOTHING
 """)
 
 _PRESENT = sql.SQL("""
@@ -35,9 +33,7 @@ JOIN {table} AS d ON d.domain = i.spelling{tenant}
 """)
 
 # All are due at once, yet fall due in the order of the input, also where keys are random.
-_IN_ORDER = sql.SQL(
-    "statement_timestamp() - (cardinality(%(names)s::text[]) - i.n) * interval '1 microsecond'"
-)
+_IN_ORDER = sql.SQL("statement_timestamp() - (%(count)s - i.n) * interval '1 microsecond'")
 
 # Rows that this transaction wrote: if not just now, their name stood in an earlier chunk.
 _OURS = sql.SQL("xmin = pg_current_xact_id()::xid")
@@ -130,7 +126,9 @@ class Adding:
             columns=sql.SQL(", ").join(map(sql.Identifier, values)),
             values=sql.SQL(", ").join(values.values()),
         )
-        return await self._scalar(query, {"names": names})
+        words = {"names": " ".join(names), "count": len(names)}
+        await self.cursor.execute(query, self._values(words))
+        return self.cursor.rowcount
 
     async def _requeue(self, names: list[str]) -> tuple[int, int]:
         """Requeue what is there; say how many rows, and how many a worker has."""
