@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from domainsched.errors import InvalidName
 from domainsched.fetch.failure import clean_text
 from domainsched.fetch.places import Crowded
-from domainsched.fetch.way import Fetches, Visits
+from domainsched.fetch.way import Fetches, GiveWay, Visits, nobody_waits
 from domainsched.models import Claim, Failed, Found, Kind, NotTried, Outcome, Page
 from domainsched.names import canonical
 
@@ -43,14 +43,14 @@ class Visitor:
         self._run_id = run_id
         self._contact_pages = contact_pages
 
-    async def __call__(self, claim: Claim) -> Outcome:
+    async def __call__(self, claim: Claim, give_way: GiveWay = nobody_waits) -> Outcome:
         """Attempt the claim's domain. Does not raise for anything a name or a site does."""
         try:
             name = canonical(claim.domain)
         except InvalidName as error:
             return Failed(Kind.INVALID_DOMAIN, f"{error.what}: {error.why}")
         try:
-            async with self._fetcher.site(name) as site:
+            async with self._fetcher.site(name, give_way) as site:
                 return await self._visit(site)
         except Crowded:
             return NotTried()

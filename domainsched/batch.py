@@ -64,13 +64,13 @@ class _Visits:
         self._settings, self._job, self._stack = settings, job, stack
         self._visit = None if settings.scraper_api == "off" else self._loaded()
 
-    async def __call__(self, claim: Claim) -> Outcome:
+    async def __call__(self, claim: Claim, give_way: Callable[[], None]) -> Outcome:
         if self._visit is None:
             self._visit = self._loaded()
         limit = asyncio.timeout_at(self._job.until)
         try:
             async with limit:
-                return await self._visit(claim)
+                return await self._visit(claim, give_way)
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -16,6 +16,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from uuid import uuid4
 
 from domainsched.database.connection import AGAIN
@@ -40,12 +41,16 @@ from domainsched.retry import Policy, backoff
 
 logger = logging.getLogger(__name__)
 
-Visit = Callable[[Claim], Awaitable[Outcome]]
+Visit = Callable[[Claim, Callable[[], None]], Awaitable[Outcome]]
+"""Visits a claim's domain; it calls what it is given when others need not wait for its end."""
 
 SETTLE_AT_MOST = 100
 """Endings written in one statement."""
 HELD_UP = timedelta(seconds=1)
 """After this time the next ones do not wait for it."""
+SLOW_PER_PLACE = 10
+SLOW_AT_MOST = 1000
+"""Visits that have given way, beside the others: for each place after the first, and in all."""
 EVIDENCE = 3
 """Visits that must all have reached nothing before we say that our own network is down."""
 
@@ -181,6 +186,8 @@ class Run:
         self._worker, self._stop = worker, stop
         self._on_begin, self._on_settled = on_begin, on_settled
         self._flying: set[asyncio.Task[None]] = set()
+        self._slow: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
         self._held: set[Claim] = set()
         self._endings: asyncio.Queue[Ending | None] = asyncio.Queue()
         self._horizon = _Horizon()
@@ -224,7 +231,8 @@ class Run:
         return error
 
     async def _work(self) -> None:
-        self._stopped = asyncio.create_task(self._stop.wait())
+        stopped = asyncio.create_task(self._stop.wait())
+        stopped.add_done_callback(lambda _: self._changed.set())
         try:
             while not self._stop.is_set:
                 await self._refill()
@@ -235,12 +243,13 @@ class Run:
                 await asyncio.wait(self._flying, timeout=self._plan.grace.total_seconds())
             await self._abort_flights()
         finally:
-            self._stopped.cancel()
+            stopped.cancel()
 
     async def _next(self) -> None:
-        """Wait for a visit to end, or for a stop."""
-        watched = {*self._flying, self._stopped}
-        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        """Wait for a visit to end or to give way, or for a stop."""
+        self._changed.clear()
+        if not self._stop.is_set:
+            await self._changed.wait()
 
     async def _alone(self) -> None:
         """Wait until nothing is in flight, or for a stop."""
@@ -270,12 +279,17 @@ class Run:
         """Say how many domains to claim now; few free places are not worth a statement."""
         if self._dry or self._obstacle or self._horizon.is_dark or self._is_late():
             return 0
-        free = self._plan.concurrency - len(self._flying)
+        free = self._plan.concurrency - self._in_place()
         if free < max(1, self._plan.concurrency // 8):
             return 0
         if self._plan.limit is not None:
             free = min(free, self._plan.limit - self.summary.claimed)
         return free
+
+    def _in_place(self) -> int:
+        """Count the visits that have a place; a lone one keeps it, however slow it is."""
+        beside = min(SLOW_PER_PLACE * (self._plan.concurrency - 1), SLOW_AT_MOST)
+        return len(self._flying) - min(len(self._slow), beside)
 
     def _is_late(self) -> bool:
         deadline = self._plan.deadline
@@ -292,16 +306,27 @@ class Run:
         self._on_begin(claim)
         task = asyncio.create_task(self._fly(claim))
         self._flying.add(task)
-        task.add_done_callback(self._flying.discard)
+        task.add_done_callback(self._landed)
         if claim.reclaimed:
             await self._alone()
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flying.discard(task)
+        self._slow.discard(task)
+        self._changed.set()
+
+    def _give_way(self, task: asyncio.Task[None] | None) -> None:
+        """Let others begin, though this one has not ended."""
+        if task in self._flying:
+            self._slow.add(task)
+            self._changed.set()
 
     async def _fly(self, claim: Claim) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         outcome: Outcome = NotTried()
         try:
-            outcome = await self._visit(claim)
+            outcome = await self._visit(claim, partial(self._give_way, asyncio.current_task()))
         except DomainschedError as error:  # we cannot visit: no site's fault, and no use going on
             self._obstacle = error
         except Exception as error:  # one domain's bug must not stop the others, nor come free

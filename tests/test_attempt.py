@@ -13,6 +13,7 @@ import pytest
 
 from domainsched.attempt import Visitor
 from domainsched.database.queue import RESULT_COLUMNS
+from domainsched.fetch.way import GiveWay, nobody_waits
 from domainsched.models import Claim, Failed, Found, Kind, Outcome, Page
 
 PAGE = Page(
@@ -51,7 +52,7 @@ class Fetcher:
         self.open = 0
 
     @asynccontextmanager
-    async def site(self, name: str) -> AsyncIterator[Fetcher]:
+    async def site(self, name: str, _: GiveWay = nobody_waits) -> AsyncIterator[Fetcher]:
         self.names.append(name)
         self.open += 1
         yield self

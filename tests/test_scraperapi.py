@@ -40,6 +40,7 @@ from domainsched.fetch.scraperapi import (
     ScraperSettings,
     ViaScraperApi,
 )
+from domainsched.fetch.way import GiveWay, nobody_waits
 from domainsched.models import Failed, Kind, Page
 
 URL = "https://shop.test/"
@@ -566,7 +567,8 @@ class Direct:
     forbidden: Failed | None = None
 
     @asynccontextmanager
-    async def site(self, name: str) -> AsyncIterator[DirectSite]:
+    async def site(self, name: str, give_way: GiveWay = nobody_waits) -> AsyncIterator[DirectSite]:
+        assert give_way is nobody_waits
         yield DirectSite(name, self)
 
 

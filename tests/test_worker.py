@@ -26,6 +26,7 @@ from domainsched.database.schema import Table, TableName, init
 from domainsched.database.selection import Selection
 from domainsched.database.store import Store
 from domainsched.errors import DatabaseError, DomainschedError, NetworkDown
+from domainsched.fetch.way import GiveWay
 from domainsched.models import (
     Claim,
     Complete,
@@ -169,30 +170,33 @@ async def bench(database: Place) -> AsyncIterator[Bench]:
 class Gate:
     """A visit that ends when it is let: then with `outcome`."""
 
-    def __init__(self, *held: str, outcome: Outcome = FOUND) -> None:
+    def __init__(self, *held: str, outcome: Outcome = FOUND, gives_way: bool = False) -> None:
         self._held = held
         self._outcome = outcome
+        self._gives_way = gives_way
         self.open = asyncio.Event()
 
     def open_soon(self) -> None:
         """Open when whoever else was woken by the same event has had a turn."""
         asyncio.get_running_loop().call_later(0.1, self.open.set)
 
-    async def __call__(self, claim: Claim) -> Outcome:
+    async def __call__(self, claim: Claim, give_way: GiveWay) -> Outcome:
         if not self._held or claim.domain in self._held:
+            if self._gives_way:
+                give_way()
             await self.open.wait()
         return self._outcome
 
 
 def giving(outcome: Outcome) -> Visit:
-    async def visit(_: Claim) -> Outcome:
+    async def visit(_: Claim, _way: GiveWay) -> Outcome:
         return outcome
 
     return visit
 
 
 def giving_each(outcomes: dict[str, Outcome]) -> Visit:
-    async def visit(claim: Claim) -> Outcome:
+    async def visit(claim: Claim, _way: GiveWay) -> Outcome:
         return outcomes[claim.domain]
 
     return visit
@@ -233,11 +237,35 @@ async def test_one_slow_domain_does_not_hold_up_the_others(bench: Bench) -> None
     assert (await run).completed == 21
 
 
+async def test_visits_that_give_way_hold_up_nobody(bench: Bench) -> None:
+    silent = names(10, "s")
+    bench.add(*silent, *names(20))
+    gate = Gate(*silent, gives_way=True)
+    run = bench.run(gate, concurrency=2)
+    await bench.until(lambda: len(bench.settled) == 20)
+    assert Counter(bench.column("status").values()) == {"completed": 20, "processing": 10}
+    gate.open.set()
+    assert (await run).completed == 30
+
+
+@pytest.mark.parametrize(("concurrency", "most"), [(1, 1), (2, 12), (3, 23)])
+async def test_no_more_than_so_many_give_way_and_a_lone_visit_does_not(
+    bench: Bench, concurrency: int, most: int
+) -> None:
+    bench.add(*names(30))
+    gate = Gate(gives_way=True)
+    run = bench.run(gate, concurrency=concurrency)
+    await bench.until(lambda: len(bench.begun) == most)
+    assert Counter(bench.column("status").values()) == {"processing": most, "pending": 30 - most}
+    gate.open_soon()
+    assert (await run).completed == 30
+
+
 async def test_no_more_visits_are_in_flight_than_the_concurrency_says(bench: Bench) -> None:
     bench.add(*names(30))
     flying = most = 0
 
-    async def visit(_: Claim) -> Outcome:
+    async def visit(_: Claim, _way: GiveWay) -> Outcome:
         nonlocal flying, most
         flying += 1
         most = max(most, flying)
@@ -274,7 +302,7 @@ async def test_after_the_deadline_nothing_new_is_begun(bench: Bench) -> None:
     bench.add(*names(10))
     deadline = timedelta(seconds=1)
 
-    async def outlasting(_: Claim) -> Outcome:
+    async def outlasting(_: Claim, _way: GiveWay) -> Outcome:
         await asyncio.sleep(deadline.total_seconds())
         return FOUND
 
@@ -287,7 +315,7 @@ async def test_a_claim_that_waited_past_the_deadline_is_given_back(bench: Bench)
     bench.add("a.test", "b.test")
     deadline = timedelta(seconds=1)
 
-    async def visit(claim: Claim) -> Outcome:
+    async def visit(claim: Claim, _way: GiveWay) -> Outcome:
         if claim.domain == "a.test":
             await asyncio.sleep(deadline.total_seconds())
         else:
@@ -330,7 +358,7 @@ async def test_a_bug_in_a_visit_is_logged_and_charged_to_its_domain_alone(
 ) -> None:
     bench.add(*names(8), "bug.test")
 
-    async def visit(claim: Claim) -> Outcome:
+    async def visit(claim: Claim, _way: GiveWay) -> Outcome:
         if claim.domain == "bug.test":
             raise ZeroDivisionError
         return FOUND
@@ -347,7 +375,7 @@ async def test_when_we_cannot_visit_at_all_nobody_is_charged(bench: Bench) -> No
     """Such as: no process can be started for the extraction. That is no site's fault."""
     bench.add(*names(8))
 
-    async def visit(claim: Claim) -> Outcome:
+    async def visit(claim: Claim, _way: GiveWay) -> Outcome:
         if claim.domain == "n001.test":
             return FOUND
         raise DomainschedError("cannot start an extraction process")
@@ -408,7 +436,7 @@ async def test_what_may_have_killed_its_worker_flies_alone(bench: Bench) -> None
     flying: set[Claim] = set()
     seen: list[set[Claim]] = []
 
-    async def visit(claim: Claim) -> Outcome:
+    async def visit(claim: Claim, _way: GiveWay) -> Outcome:
         flying.add(claim)
         seen.append(set(flying))
         await asyncio.sleep(0.05)
@@ -427,10 +455,9 @@ async def test_a_suspect_waits_until_the_others_have_landed(bench: Bench) -> Non
     bench.add("slow.test", "quick.test")
     slow, quick = Gate(), Gate()
 
-    async def visit(claim: Claim) -> Outcome:
-        return await {"slow.test": slow, "quick.test": quick}.get(claim.domain, giving(FOUND))(
-            claim
-        )
+    async def visit(claim: Claim, way: GiveWay) -> Outcome:
+        gates = {"slow.test": slow, "quick.test": quick}
+        return await gates.get(claim.domain, giving(FOUND))(claim, way)
 
     run = bench.run(visit, concurrency=2)
     await bench.until(lambda: len(bench.begun) == 2)
@@ -493,8 +520,8 @@ async def test_what_was_claimed_and_not_begun_is_released_uncounted(bench: Bench
     bench.add("slow.test", "quick.test")
     slow, quick = Gate(), Gate()
 
-    async def visit(claim: Claim) -> Outcome:
-        return await (slow if claim.domain == "slow.test" else quick)(claim)
+    async def visit(claim: Claim, way: GiveWay) -> Outcome:
+        return await (slow if claim.domain == "slow.test" else quick)(claim, way)
 
     run = bench.run(visit, concurrency=2)
     await bench.until(lambda: len(bench.begun) == 2)
@@ -672,9 +699,9 @@ async def test_an_answer_that_comes_late_proves_the_network_too(bench: Bench) ->
     bench.add("late.test", *names(6))
     gate = Gate(outcome=FOUND)
 
-    async def visit(claim: Claim) -> Outcome:
+    async def visit(claim: Claim, way: GiveWay) -> Outcome:
         if claim.domain == "late.test":
-            return await gate(claim)
+            return await gate(claim, way)
         return UNREACHABLE if claim.domain < "n003.test" else FOUND
 
     run = bench.run(visit, concurrency=4)

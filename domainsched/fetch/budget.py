@@ -52,13 +52,14 @@ class Budget:
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """Let the block take as long as it takes; every limit is put off by that."""
-        began, ends = self._loop.time(), [limit.when() for limit in self._limits]
+        self._paused, ends = self._loop.time(), [limit.when() for limit in self._limits]
         for limit in self._limits:
             limit.reschedule(None)
         try:
             yield
         finally:
-            waited = self._loop.time() - began
+            waited = self._loop.time() - self._paused
+            self._paused = None
             self._put_off(waited)
             for limit, end in zip(self._limits, ends, strict=True):
                 limit.reschedule(None if end is None else end + waited)

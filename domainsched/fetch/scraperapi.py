@@ -36,7 +36,7 @@ from domainsched.fetch.redirect import web_target
 from domainsched.fetch.resolve import Resolve, SystemResolver
 from domainsched.fetch.settings import FetchSettings
 from domainsched.fetch.verdict import judge, may_be_page
-from domainsched.fetch.way import Fetches, Visits
+from domainsched.fetch.way import Fetches, GiveWay, Visits, nobody_waits
 from domainsched.models import Failed, Kind, Page
 
 logger = logging.getLogger(__name__)
@@ -340,8 +340,11 @@ class ViaScraperApi:
         self._gave_up = False
 
     @asynccontextmanager
-    async def site(self, name: str) -> AsyncIterator[Visits]:
-        """Visit the site with this canonical name."""
+    async def site(self, name: str, give_way: GiveWay = nobody_waits) -> AsyncIterator[Visits]:  # noqa: ARG002 - see below
+        """Visit the site with this canonical name.
+
+        It gives way to nobody: ScraperAPI's plans bound the requests that are under way.
+        """
         async with self._sites.site(name) as direct:
             yield _AssistedSite(name, direct, self)
 

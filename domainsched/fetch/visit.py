@@ -23,7 +23,9 @@ from domainsched.fetch.refresh import refresh_target
 from domainsched.fetch.resolve import Resolve, SystemResolver
 from domainsched.fetch.robots import Robots
 from domainsched.fetch.settings import FetchSettings
+from domainsched.fetch.silence import Silence
 from domainsched.fetch.verdict import judge, may_be_page
+from domainsched.fetch.way import GiveWay, nobody_waits
 from domainsched.models import Failed, Kind, Page
 
 _Answer = TypeVar("_Answer")
@@ -58,13 +60,15 @@ class Fetcher:
         """Nothing to do: what is open belongs to the visits."""
 
     @asynccontextmanager
-    async def site(self, name: str) -> AsyncIterator[Site]:
+    async def site(self, name: str, give_way: GiveWay = nobody_waits) -> AsyncIterator[Site]:
         """Begin a visit to `name`, a canonical host name; its connections end with the block."""
         budget = Budget(self._network.settings.timeout)
         client = Client(self._network, budget)
+        silence = Silence(budget, give_way)
         try:
             yield Site(name, self._network.settings, client, budget)
         finally:
+            silence.end()
             await client.aclose()
 
 

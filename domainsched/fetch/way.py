@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from domainsched.models import Failed, Page
+
+GiveWay = Callable[[], None]
+
+
+def nobody_waits() -> None:
+    """Give way to nobody."""
 
 
 class Visits(Protocol):
@@ -24,5 +31,10 @@ class Visits(Protocol):
 class Fetches(Protocol):
     """Gets the pages of sites."""
 
-    def site(self, name: str) -> AbstractAsyncContextManager[Visits]:
-        """Begin a visit to the site with this canonical name."""
+    def site(
+        self, name: str, give_way: GiveWay = nobody_waits
+    ) -> AbstractAsyncContextManager[Visits]:
+        """Begin a visit to the site with this canonical name.
+
+        `give_way` is called where the site keeps it waiting for so long that others may go first.
+        """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
 
@@ -61,7 +62,7 @@ async def ours(batch: int, rows: int) -> None:
 
 
 async def worker(batch: int, rows: int) -> None:
-    async def visit(claim: Claim) -> Outcome:
+    async def visit(claim: Claim, _: Callable[[], None]) -> Outcome:
         del claim
         return Found({"domain_metadata": METADATA})
 
