@@ -57,6 +57,8 @@ CODES = ",".join(str(ord(character)) for character in OWN)
         ("<p>info [chiocciola] acme-tools [punto] com", "at-form"),
         ("<p>info (собака) acme-tools.com", "at-form"),
         ("<p>info at acme-tools dot com", "at-form"),
+        ("<p>INFO AT ACME-TOOLS DOT COM", "at-form"),
+        ("<p>info at acme-tools Punkt com", "at-form"),
         ("<p>info arroba acme-tools punto com", "at-form"),
         ("<p>info@acme-tools[.]com", "at-form"),
         ("<p>info @ acme-tools.com", "at-form"),

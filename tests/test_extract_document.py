@@ -8,6 +8,7 @@ from itertools import pairwise
 from urllib.parse import urljoin
 
 import pytest
+from ahocorasick_rs import BytesAhoCorasick
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -157,6 +158,13 @@ def test_text_is_what_a_reader_sees_one_line_a_block() -> None:
         {},
     )
     assert document.text.split("\n") == ["info@a.com", "x", "y", "n", "12"]
+
+
+def test_a_first_look_finds_the_lines_with_a_text_and_those_that_may_hold_digits() -> None:
+    document = parse("<p>é 12<p>a@b@c<p>@ 日<p>1 2".encode(), "https://a.com/", {})
+    assert document.lines_with(BytesAhoCorasick([b"@", "日".encode()])) == [1, 2]
+    assert document.lines_with_digits(2) == [0, 2, 3]
+    assert parse(b"", "https://a.com/", {}).lines_with(BytesAhoCorasick([b"@"])) == []
 
 
 def test_a_frameset_and_an_empty_page_are_documents_too() -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from urllib.parse import unquote
 
+from ahocorasick_rs import BytesAhoCorasick
 from selectolax.lexbor import LexborNode
 
 from domainsched.extract.disguise import disguised
@@ -36,13 +37,14 @@ _AT_WORDS = (
     r"at|@|\uff20|ät|æt|a|arroba|arobase|chez|chiocciola|kukac|zavin[aá][cč]|ma[lł]pa|собака"
     r"|apenstaartje|snabel-?a|alfakrøll|klammeraffe"
 )
-_DOT_WORDS = r"dot|punkt|punto|ponto|point|kropka|tečka|bodka|pont|точка|piste|\."
+_SPOKEN_DOTS = ("dot", "punkt", "punto", "ponto", "point", "kropka", "tečka", "pont", "точка")
+_DOT_WORDS = rf"{'|'.join(_SPOKEN_DOTS)}|bodka|piste|\."
 _AT = rf"{_OPEN}(?:{_AT_WORDS}){_CLOSE}"
 _DOT = rf"{_OPEN}(?:{_DOT_WORDS}){_CLOSE}"
 _LOCAL = r"(?<![\w.%+-])([a-z0-9][a-z0-9._%+-]{0,63})"
 _HOST = r"[\w-]{1,63}"
 _SPOKEN_AT = r" (?:at|arroba|arobase|chiocciola|ät|kukac|zavináč|małpa|собака) "
-_SPOKEN_DOT = r" (?:dot|punkt|punto|ponto|point|kropka|tečka|pont|точка) "
+_SPOKEN_DOT = rf" (?:{'|'.join(_SPOKEN_DOTS)}) "
 _BRACKETED = re.compile(
     rf"{_LOCAL}{_AT}((?:{_HOST}(?:{_DOT}|\s?\.\s?)){{1,6}}[a-z]{{2,24}})(?!\w)", re.IGNORECASE
 )
@@ -60,11 +62,11 @@ _CAPITALS = re.compile(
     r"(?<!\w)([a-z0-9._-]{1,64})AT((?:[a-z0-9-]{1,63}DOT){1,4}[a-z]{2,24})(?!\w)"
 )
 _DOTS = re.compile(rf"{_DOT}|{_SPOKEN_DOT}|\s?\.\s?|DOT", re.IGNORECASE)
-_MAYBE_DISGUISED = re.compile(
-    rf"[\[({{<\uff08\u3010] ?(?i:{_AT_WORDS}|{_DOT_WORDS}) ?[\])}}>\uff09\u3011]"
-    rf"|{_SPOKEN_AT}|{_SPOKEN_DOT}| @|@(?<=\w@) |AT(?<=[a-z0-9]AT)[a-z0-9]|_at_"
+_SPOKEN_SIGNS = [f" {word} " for dot in _SPOKEN_DOTS for word in (dot, dot.title(), dot.upper())]
+_SIGNS = BytesAhoCorasick(
+    [sign.encode() for sign in ("@", "\uff20", *"[({<\uff08\u3010", "_at_", "AT", *_SPOKEN_SIGNS)]
 )
-"""Every alternative begins with a rare character: that is what makes the look a fast one."""
+"""Without one of these a line holds no address: with "at" alone there is no dot in words."""
 
 _AT_SIGN = re.compile("[@\uff20]")
 _AT_IN_BRACKETS = re.compile(
@@ -196,14 +198,15 @@ def _in_text(text: str) -> Iterator[str]:
 def _written(document: Document) -> Iterator[_Candidate]:
     """Yield the addresses in the text; most lines are not worth the closer look."""
     lines = document.lines
-    for number in document.lines_with(_AT_SIGN):
-        line, block = lines[number]
+    signed = [lines[number] for number in document.lines_with(_SIGNS)]
+    for line, block in signed:
+        if not _AT_SIGN.search(line):
+            continue
         yield from ((address, "text", block) for address in _in_text(line))
         yield from ((a, "reversed", block) for a in _backwards(document, line[:_MAX_LINE]))
-    for number in document.lines_with(_MAYBE_DISGUISED):
-        line, block = lines[number]
+    for line, block in signed:
         yield from ((a, "at-form", block) for a in _spelled(line[:_MAX_LINE], document.host))
-    if stand_in := _STAND_IN.search(document.text):
+    if "を" in document.text and (stand_in := _STAND_IN.search(document.text)):
         for line, block in lines:
             if stand_in[1] in line:
                 yield from ((a, "at-form", block) for a in _in_text(line.replace(stand_in[1], "@")))

@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from ahocorasick_rs import BytesAhoCorasick
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
 from domainsched.extract import guard
@@ -81,6 +82,7 @@ _FOREIGN = frozenset(["svg", "math"])
 
 _COMMENT = re.compile(r"<!--([^<>]{1,120})")
 _ABSOLUTE = re.compile(r"https?://\w", re.IGNORECASE)
+_NO_DIGITS = bytes(set(range(0x80)) - set(b"0123456789\n"))
 _BREAKS = re.compile(r"[\t\r\n]")
 
 _HOST = "[a-zA-Z0-9][a-zA-Z0-9.-]*+(?::[0-9]{1,4})?+"
@@ -139,17 +141,34 @@ class Document:
         """The lines, one after the other."""
         return "\n".join(line.text for line in self.lines)
 
-    def lines_with(self, pattern: re.Pattern[str]) -> list[int]:
-        """Give the numbers of the lines in which something matches, at a single look at them all.
+    def lines_with(self, texts: BytesAhoCorasick) -> list[int]:
+        """Give the numbers of the lines in which one of these texts stands, after a single scan.
 
-        `pattern` has no use for line breaks.
+        For a first look: that is ten times as fast as searching for a pattern.
         """
-        starts = self._line_starts
-        return sorted({bisect(starts, hit.start()) - 1 for hit in pattern.finditer(self.text)})
+        found = texts.find_matches_as_indexes(self._encoded_text)
+        return sorted({bisect(self._line_starts, start) - 1 for _, start, _ in found})
+
+    def lines_with_digits(self, least: int) -> list[int]:
+        """Give the numbers of the lines that may hold so many digits: some of them hold fewer.
+
+        What is not ASCII may be a digit of another script.
+        """
+        return [number for number, length in enumerate(self._digits) if length >= least]
+
+    @cached_property
+    def _digits(self) -> list[int]:
+        digits = self._encoded_text.translate(None, _NO_DIGITS)
+        return [len(line) for line in digits.split(b"\n")]
+
+    @cached_property
+    def _encoded_text(self) -> bytes:
+        return self.text.encode("utf-8", "replace")
 
     @cached_property
     def _line_starts(self) -> list[int]:
-        return [0, *accumulate(len(line.text) + 1 for line in self.lines)]
+        lengths = map(len, self._encoded_text.split(b"\n"))
+        return list(accumulate((length + 1 for length in lengths), initial=0))
 
     @cached_property
     def base(self) -> str:

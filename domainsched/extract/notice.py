@@ -22,8 +22,9 @@ def copyright_year(document: Document) -> str | None:
 
     A year that a script writes is not there to be read.
     """
-    for line in reversed(document.text.split("\n")[-_LINES:]):
-        if any(sign in line for sign in _MAYBE) and (year := _year(line)):
+    signs = [sign for sign in _MAYBE if sign in document.text]
+    for line, _ in reversed(document.lines[-_LINES:]) if signs else ():
+        if any(sign in line for sign in signs) and (year := _year(line)):
             return year
     return _year(f"© {document.meta('copyright', 'dcterms.rights', 'rights') or ''}")
 

@@ -33,7 +33,8 @@ _CANDIDATE = re.compile(
     r"(?<![\w@])(?<!\d\.)(?<!\w[-/])(?<!//)"
     rf"[+(\uff0b\uff08]{{0,2}}\d[\d{_SEPARATORS}]{{5,40}}\d(?![\d@]|\.[a-zA-Z]|[a-wyzA-WYZ]\d)"
 )
-_MANY_DIGITS = re.compile(r"\d(?:[^\d\n]{0,5}+\d){6}")
+_LEAST_DIGITS = 7
+_MANY_DIGITS = re.compile(rf"\d(?:[^\d\n]{{0,5}}+\d){{{_LEAST_DIGITS - 1}}}")
 _MERE_DIGITS = re.compile(r"[^\d+(\[\uff0b\uff08\uff3b]*+(\d++)\D*+")
 _GLUED_LABEL = re.compile(r"((?:tel|phone|fon|fax|call|mobile)\.?)(?=[+(\d])", re.IGNORECASE)
 _SPACED_PLUS = re.compile(r"([+\uff0b]) (?=[(\d])")
@@ -101,6 +102,7 @@ _VANITY = re.compile(
 )
 """A North American number with a word in it: `303.555.PAUL`, `1-800-FLOWERS`."""
 
+_VANITY_DIGITS = 3
 _VANITY_HINT = re.compile(r"\d\d\d\)?[ .-][A-Z\d-]{0,12}[A-Z]{3}")
 
 _NOT_DIALLED = re.compile(
@@ -191,9 +193,10 @@ def _found(document: Document, language: str | None) -> Iterator[Found]:
 
 
 def _vanities(document: Document) -> Iterator[tuple[str, LexborNode]]:
-    for number in document.lines_with(_VANITY_HINT):
+    for number in document.lines_with_digits(_VANITY_DIGITS):
         line, block = document.lines[number]
-        yield from ((found[0], block) for found in _VANITY.finditer(line[:_MAX_LINE]))
+        if _VANITY_HINT.search(line):
+            yield from ((found[0], block) for found in _VANITY.finditer(line[:_MAX_LINE]))
 
 
 def _dialled(texts: list[str]) -> Iterator[str]:
@@ -332,9 +335,10 @@ def _e164(number: PhoneNumber) -> str:
 def _candidates(document: Document) -> Iterator[_Candidate]:
     """Yield the pieces that may hold a number; all else is never shown to the matcher."""
     lines = document.lines
-    for number in document.lines_with(_MANY_DIGITS):
+    for number in document.lines_with_digits(_LEAST_DIGITS):
         line, block = lines[number]
-        yield from _in_line(line[:_MAX_LINE], lines[number - 1].text if number else "", block)
+        if _MANY_DIGITS.search(line):
+            yield from _in_line(line[:_MAX_LINE], lines[number - 1].text if number else "", block)
 
 
 def _in_line(line: str, before: str, block: LexborNode) -> Iterator[_Candidate]:

@@ -35,9 +35,9 @@ _ADDRESS = re.compile("|".join(f"(?P<{country}>{pattern})" for country, pattern 
 _MAYBE_ADDRESS = re.compile(r"[A-Z\u3012](?=[A-Z\d]{0,2}[,.:]? ?\d)")
 """Where one may begin: found ten times as fast."""
 
-_PREFIXED_POSTCODE = re.compile(r"\b(A|B|CH|CZ|D|DK|F|FIN|H|I|L|NL|PL|SK)[-\u2013]\d{4,5}\b")
+_PREFIXED_POSTCODE = re.compile(r"([A-Z](?<!\w.)[A-Z]{0,2})[-\u2013]\d{4,5}\b")
 _COUNTRY_OF_PREFIX = {"A": "AT", "B": "BE", "D": "DE", "F": "FR", "FIN": "FI", "H": "HU", "I": "IT"}
-_COUNTRY_OF_PREFIX |= {"L": "LU"}
+_COUNTRY_OF_PREFIX |= {"L": "LU"} | {code: code for code in ("CH", "CZ", "DK", "NL", "PL", "SK")}
 """The signs of the post are those of cars."""
 
 _LOCALE_PATH = re.compile(r"/([a-z]{2})[-_]([a-z]{2})(?:/|$)", re.IGNORECASE)
@@ -136,7 +136,8 @@ def _of_path(url: str, language: str) -> str | None:
 
 def _of_postcodes(text: str) -> Iterator[str]:
     for found in _PREFIXED_POSTCODE.finditer(text):
-        yield _COUNTRY_OF_PREFIX.get(found[1], found[1])
+        if found[1] in _COUNTRY_OF_PREFIX:
+            yield _COUNTRY_OF_PREFIX[found[1]]
     starts = (start.start() for start in _MAYBE_ADDRESS.finditer(text))
     addresses = (_ADDRESS.match(text, start) for start in starts)
     yield from _by_count(address.lastgroup for address in addresses if address)
