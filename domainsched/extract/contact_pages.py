@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from unicodedata import normalize
 from urllib.parse import unquote, urldefrag
 
@@ -133,6 +134,7 @@ def _promise_of_path(href: str) -> int:
     return max(by_piece, by_value)
 
 
+@lru_cache(2_000)  # menus say the same on every page
 def _promise_of(text: str) -> int:
     """Rate a text, or a piece of a URL; what is long is a headline, and what is short nothing."""
     text = unquote(text) if "%" in text else text

@@ -23,7 +23,6 @@ _MAX_SCRIPTS = 500
 _MAX_MARKED = 500
 """Characters of a script, scripts and elements that are looked at."""
 
-_MAYBE_HIDDEN = re.compile(r"email-protection#|UnCryptMailto")
 _PROTECTED = re.compile(r"/cdn-cgi/l/email-protection#([0-9a-fA-F]{6,600})")
 _ENCRYPTED = re.compile(r"""UnCryptMailto\((?:'|"|%27|%22)([^'"%)]{8,300})""")
 _ALPHABETS = (range(0x2B, 0x3B), range(0x40, 0x5B), range(0x61, 0x7B))
@@ -62,13 +61,17 @@ def disguised(document: Document) -> Iterator[Disguised]:
         for mark, rule, reveal in _MARKS:
             if mark in attributes or mark == node.tag:
                 yield rule, node, reveal(attributes)
-    for node in document.all("script")[:_MAX_SCRIPTS]:
-        if not node.attributes.get("src"):
-            yield from (("script", node, text) for text in _written(node.text()[:_MAX_SCRIPT]))
+    scripts = zip(document.script_nodes, document.scripts, strict=True)
+    for node, script in islice(scripts, _MAX_SCRIPTS):
+        yield from (("script", node, text) for text in _written(script[:_MAX_SCRIPT]))
 
 
 def _in_links(document: Document) -> Iterator[Disguised]:
-    hidden = ((href, node) for href, node in document.anchors if _MAYBE_HIDDEN.search(href))
+    hidden = (
+        (href, node)
+        for href, node in document.anchors
+        if "email-protection#" in href or "UnCryptMailto" in href
+    )
     for href, node in islice(hidden, _MAX_MARKED):
         if found := _PROTECTED.search(href):
             yield "cfemail", node, _xored(found[1])

@@ -213,7 +213,12 @@ class Document:
     @cached_property
     def scripts(self) -> list[str]:
         """The texts of the inline scripts."""
-        return [node.text() for node in self.all("script") if not node.attributes.get("src")]
+        return [node.text() for node in self.script_nodes]
+
+    @cached_property
+    def script_nodes(self) -> list[LexborNode]:
+        """The inline scripts."""
+        return [node for node in self.all("script") if not node.attributes.get("src")]
 
     @cached_property
     def assets(self) -> list[str]:

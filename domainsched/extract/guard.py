@@ -133,12 +133,18 @@ def _too_many(tags: list[str], effects: Mapping[str, tuple[str, int, bool]]) -> 
 
 
 def _attribute_limit(text: str) -> int:
+    # Few pages have long tags, and next to none too many pairs: those are looked at a second time.
+    long_tags = [tag for tag in _WITH_ATTRIBUTES.findall(text) if len(tag) >= _LONG_TAG]
+    if sum(map(_pairs, long_tags)) <= _MAX_PAIRS:
+        return len(text)
     pairs = 0
-    for start, end in map(re.Match.span, _WITH_ATTRIBUTES.finditer(text)):
-        if end - start < _LONG_TAG:
-            continue
-        names = len(_VALUE.sub(" ", text[start:end]).replace("/", " ").split())
-        pairs += names * names // 2
+    for tag in _WITH_ATTRIBUTES.finditer(text):
+        pairs += _pairs(tag[0]) if len(tag[0]) >= _LONG_TAG else 0
         if pairs > _MAX_PAIRS:
-            return start
+            return tag.start()
     return len(text)
+
+
+def _pairs(tag: str) -> int:
+    names = len(_VALUE.sub(" ", tag).replace("/", " ").split())
+    return names * names // 2

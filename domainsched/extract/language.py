@@ -15,7 +15,7 @@ from domainsched.extract.document import Document
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}|\d{3}))?(?![a-z0-9])")
 _WORD = re.compile(r"[^\W\d_]+")
 _ASCII = re.compile(r"[\x00-\x7f]+")
-_ASCII_WORD = re.compile(r"[a-z]+")
+_NO_LETTERS = {code: " " for code in range(0x80) if not chr(code).isalpha()}
 _SAMPLE = 5_000
 """Characters of text that are looked at."""
 
@@ -162,7 +162,9 @@ def _signs(text: str, characters: Counter[str]) -> Counter[str]:
 
 def _words(text: str) -> list[str]:
     """Give the words of a text in lower case."""
-    return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
+    if text.isascii():
+        return text.translate(_NO_LETTERS).split()  # as the pattern would, in half the time
+    return _WORD.findall(text)
 
 
 def _script(characters: Counter[str], text: str) -> str:

@@ -40,20 +40,20 @@ class Scanner:
         # a DFA is twice as fast as what it would choose by itself, and small for what we ask
         self._automaton = BytesAhoCorasick(list(by_text), implementation=Implementation.DFA)
 
-    def candidates(self, text: str) -> Iterator[Sign]:
-        """Yield each sign that may match the text."""
+    def candidates(self, folded: bytes) -> Iterator[Sign]:
+        """Yield each sign that may match the text, given as `fold` does."""
         yield from self._always
-        hits = {hit for hit, _, _ in self._hits(_folded(text))}
+        hits = {hit for hit, _, _ in self._hits(folded)}
         found = {id(sign): sign for hit in sorted(hits) for sign in self._signs[hit]}
         yield from found.values()
 
     def in_lines(self, lines: list[str]) -> Iterator[tuple[Sign, str]]:
         """Yield each sign that may match with each of the lines that it may match."""
         yield from product(self._always, lines)
-        folded = [_folded(line) for line in lines]
-        starts = list(accumulate((len(line) + 1 for line in folded), initial=0))
+        folded = fold("\n".join(lines))
+        starts = list(accumulate((len(line) + 1 for line in folded.split(b"\n")), initial=0))
         found: dict[tuple[int, int], Sign] = {}
-        for hit, start, _ in self._hits(b"\n".join(folded)):
+        for hit, start, _ in self._hits(folded):
             at = bisect_right(starts, start) - 1
             found |= {(id(sign), at): sign for sign in self._signs[hit]}
         yield from ((sign, lines[at]) for (_, at), sign in found.items())
@@ -62,7 +62,7 @@ class Scanner:
         return self._automaton.find_matches_as_indexes(text, overlapping=True)
 
 
-def _folded(text: str) -> bytes:
+def fold(text: str) -> bytes:
     """Give the text with its ASCII letters in lower case: no literal has any other."""
     return text.encode("utf-8", "replace").lower()
 

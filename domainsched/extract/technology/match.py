@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from domainsched.extract.encoding import clean
-from domainsched.extract.technology.index import Index
+from domainsched.extract.technology.index import Index, fold
 from domainsched.extract.technology.signs import Addresses, Page
 from domainsched.extract.technology.table import Sign
 
@@ -92,7 +92,7 @@ def _of_lines(place: str, lines: list[str], index: Index) -> Iterator[Hit]:
 
 def _of_text(place: str, text: str, index: Index) -> Iterator[Hit]:
     if scanner := index.scanners.get(place):
-        for sign in scanner.candidates(text):
+        for sign in scanner.candidates(fold(text)):
             yield from _search(sign, [text])
 
 
@@ -100,7 +100,7 @@ def _of_markup(page: Page, index: Index) -> Iterator[Hit]:
     if scanner := index.scanners.get("markup"):
         texts = {"inline": page.inline, "comment": page.document.comments, "markup": page.markup}
         heads = {place: text[:_MAX_UNFILTERED] for place, text in texts.items()}
-        for sign in scanner.candidates(page.markup):
+        for sign in scanner.candidates(page.folded):
             if sign.place == "select":
                 yield from _selected(sign, page)
             else:

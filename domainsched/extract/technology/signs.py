@@ -35,6 +35,11 @@ class Page:
         return self.document.markup[:_MAX_MARKUP]
 
     @cached_property
+    def folded(self) -> bytes:
+        """The markup, its ASCII letters in lower case; of the longest pages a little less."""
+        return self.document.folded[:_MAX_MARKUP]
+
+    @cached_property
     def inline(self) -> str:
         """The inline scripts."""
         return "\n".join(self.document.scripts)[:_MAX_SCRIPTS]
