@@ -20,6 +20,9 @@ _ESCAPE = re.compile(
     r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|c[A-Za-z]|[pP]\{\w+\}|\d+|.)", re.DOTALL
 )
 
+_RUN = re.compile(r"""(?:[\w/ ,:;=@"'<>&#%!~-]|\\[./?+*(){}|^$\[\]-])+(?![*+?{])""", re.ASCII)
+"""Characters that stand for themselves, and are there once."""
+
 _COMMON = frozenset({"/plugins/", "/themes/", "/images/", "/assets/", "/modules/", "/uploads/"})
 Needs = frozenset[str]
 """Texts in lower case, one of which must occur; none: nothing is certain."""
@@ -50,6 +53,10 @@ class _Reader:
     def _sequence(self) -> Needs:
         best, run = _NOTHING, ""
         while self._at < len(self._pattern) and self._pattern[self._at] not in "|)":
+            if plain := _RUN.match(self._pattern, self._at):
+                self._at = plain.end()
+                run += plain[0].replace("\\", "").lower()
+                continue
             atom = self._atom()
             least, is_repeated = self._quantifier()
             if isinstance(atom, str):
@@ -57,7 +64,8 @@ class _Reader:
                 atom = _NOTHING
                 if least and not is_repeated:
                     continue
-            best = _better(_better(best, _kept([run])), atom if least else _NOTHING)
+            best = _better(best, _kept([run]))
+            best = _better(best, atom if least else _NOTHING)
             run = ""
         return _better(best, _kept([run]))
 
@@ -116,6 +124,8 @@ def _any_of(branches: list[Needs]) -> Needs:
 
 
 def _better(one: Needs, other: Needs) -> Needs:
+    if not (one and other):
+        return one or other
     return max(one, other, key=_worth)
 
 
