@@ -19,10 +19,11 @@ import httpx
 from domainsched.addresses import Address
 from domainsched.errors import ConfigError
 from domainsched.fetch.budget import Budget
-from domainsched.fetch.failure import connect_failure, dns_failure, fail
+from domainsched.fetch.failure import connect_failure, dns_failure, fail, tls_failure
 from domainsched.fetch.places import Crowded, Places
 from domainsched.fetch.resolve import Resolve
 from domainsched.fetch.settings import FetchSettings
+from domainsched.fetch.stream import SocketStream
 from domainsched.models import Kind
 
 _MAX_ADDRESSES = 4
@@ -83,9 +84,8 @@ class Network:
 class Line:
     """An open connection, plain or secured."""
 
-    stream: httpcore.AsyncNetworkStream
+    stream: SocketStream
     address: Address
-    _socket: httpcore.AsyncNetworkStream
     _places: Places
     _is_open: bool = True
 
@@ -95,7 +95,7 @@ class Line:
             return
         self._is_open = False
         try:
-            await self._socket.aclose()
+            await self.stream.aclose()
         finally:
             self._places.give_back(self.address)
 
@@ -125,7 +125,6 @@ class Dialer:
         self._settings = network.settings
         self._budget = budget
         self._give_way = give_way
-        self._backend = httpcore.AnyIOBackend()
         self._known: dict[str, Sequence[Address]] = {}
 
     @property
@@ -136,28 +135,27 @@ class Dialer:
     async def dial(self, url: httpx.URL) -> Line:
         """Open a connection to the origin of `url`, with TLS if it is https.
 
-        Raises httpcore's exceptions, OSError, VisitError and Crowded.
+        Raises VisitError and Crowded.
         """
         host, port = self._route(url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme])
         addresses = await self._vetted(host)
         line = await self._connect(addresses[:_MAX_ADDRESSES], port)
         if url.scheme == "https":
             try:
-                line.stream = await self._secured(line.stream, url)
+                await self._secure(line.stream, url)
             except BaseException:
                 await line.aclose()
                 raise
         return line
 
-    async def _secured(
-        self, stream: httpcore.AsyncNetworkStream, url: httpx.URL
-    ) -> httpcore.AsyncNetworkStream:
-        return await stream.start_tls(
-            self._network.tls,
-            # A name in a certificate or in SNI has no final dot (RFC 6066, section 3).
-            server_hostname=url.raw_host.decode("ascii").rstrip("."),
-            timeout=self._settings.connect_timeout.total_seconds(),
-        )
+    async def _secure(self, stream: SocketStream, url: httpx.URL) -> None:
+        # A name in a certificate or in SNI has no final dot (RFC 6066, section 3).
+        name = url.raw_host.decode("ascii").rstrip(".")
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout.total_seconds()):
+                await stream.secure(self._network.tls, name)
+        except OSError as error:
+            raise tls_failure(error) from error
 
     def _route(self, host: str, port: int) -> tuple[str, int]:
         for rule in self._settings.connect_to:
@@ -186,19 +184,20 @@ class Dialer:
 
     async def _connect(self, addresses: Sequence[Address], port: int) -> Line:
         share = self._settings.connect_timeout.total_seconds() / len(addresses)
-        errors: list[Exception] = []
+        errors: list[OSError] = []
         for address in addresses:
             await self._take_place(address)
             try:
-                stream = await self._backend.connect_tcp(str(address), port, timeout=share)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                async with asyncio.timeout(share):
+                    stream = await SocketStream.open(address, port)
+            except OSError as error:
                 self._network.places.give_back(address)
                 errors.append(error)
             except BaseException:
                 self._network.places.give_back(address)
                 raise
             else:
-                return Line(stream, address, stream, self._network.places)
+                return Line(stream, address, self._network.places)
         raise connect_failure(errors)
 
     async def _take_place(self, address: Address) -> None:

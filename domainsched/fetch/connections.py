@@ -99,8 +99,7 @@ class _Connection:
     def __init__(self, url: httpx.URL, line: Line) -> None:
         self.origin = _origin(url)
         self._line = line
-        self._stream = _Metered(line.stream)
-        self._http = httpcore.AsyncHTTP11Connection(core_url(url).origin, self._stream)
+        self._http = httpcore.AsyncHTTP11Connection(core_url(url).origin, line.stream)
         self.peer_address = str(line.address)
         self.was_used = False
         """An answer has come on it."""
@@ -115,9 +114,9 @@ class _Connection:
 
     async def send(self, url: httpx.URL, fields: Fields) -> httpcore.Response:
         request = httpcore.Request("GET", core_url(url), headers=list(fields))
-        self._stream.allowance = _MAX_HEAD_BYTES
+        self._line.stream.allowance = _MAX_HEAD_BYTES
         response = await self._http.handle_async_request(request)
-        self._stream.allowance = _MAX_WIRE_BYTES
+        self._line.stream.allowance = _MAX_WIRE_BYTES
         self.was_used = True
         if len(response.headers) > _MAX_FIELDS:
             raise httpcore.RemoteProtocolError(f"more than {_MAX_FIELDS} header fields")
@@ -125,31 +124,6 @@ class _Connection:
 
     async def aclose(self) -> None:
         await self._line.aclose()
-
-
-class _Metered(httpcore.AsyncNetworkStream):
-    """Lets only so much be read of the head of an answer, and of its body."""
-
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
-        self.allowance: int | None = None
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
-        data = await self._stream.read(max_bytes, timeout)
-        if self.allowance is not None:
-            self.allowance -= len(data)
-            if self.allowance < 0:
-                raise httpcore.RemoteProtocolError("the answer has no end")
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    def get_extra_info(self, info: str) -> object:
-        return self._stream.get_extra_info(info)
 
 
 class _Body(httpx.AsyncByteStream):

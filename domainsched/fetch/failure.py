@@ -20,7 +20,7 @@ WIRE_ERRORS = (
     httpcore.NetworkError,
     httpcore.TimeoutException,
     httpcore.ProtocolError,
-    OSError,  # httpcore lets ssl.SSLError through while it reads
+    ssl.SSLError,
 )
 
 
@@ -67,7 +67,7 @@ def dns_failure(error: OSError) -> VisitError:
     return VisitError(Failed(Kind.DNS, clean_text(detail), unreachable=unreachable))
 
 
-def connect_failure(errors: Sequence[Exception]) -> VisitError:
+def connect_failure(errors: Sequence[OSError]) -> VisitError:
     """Choose among the failures of a host's addresses the one that says most.
 
     A machine without IPv6 cannot reach half of a host's addresses: that says nothing of the host.
@@ -76,13 +76,26 @@ def connect_failure(errors: Sequence[Exception]) -> VisitError:
     return next((each for each in failures if not each.failed.unreachable), failures[0])
 
 
-def _connect_failure(error: Exception) -> VisitError:
-    if isinstance(error, httpcore.ConnectTimeout):
+def _connect_failure(error: OSError) -> VisitError:
+    if isinstance(error, TimeoutError):
         return VisitError(Failed(Kind.TIMEOUT, "no connection in time"))
-    cause = _root_cause(error)
-    number = cause.errno if isinstance(cause, OSError) else None
-    detail = os.strerror(number).lower() if number else "no connection"
-    return VisitError(Failed(Kind.CONNECT, detail, unreachable=number in _UNREACHABLE))
+    detail = os.strerror(error.errno).lower() if error.errno else "no connection"
+    return VisitError(Failed(Kind.CONNECT, detail, unreachable=error.errno in _UNREACHABLE))
+
+
+def tls_failure(error: OSError) -> VisitError:
+    """Translate what ended a handshake; in TLS 1.3 a server may refuse us after it."""
+    match error:
+        case TimeoutError():
+            return VisitError(Failed(Kind.TIMEOUT, "no TLS handshake in time"))
+        case ssl.SSLCertVerificationError():
+            return VisitError(Failed(Kind.TLS, clean_text(error.verify_message.rstrip("."))))
+        case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError | ssl.SSLSyscallError):
+            reason = (error.reason or "unknown reason").replace("_", " ").lower()
+            return VisitError(Failed(Kind.TLS, clean_text(f"TLS failed: {reason}")))
+        case _:
+            lost = "connection lost during the TLS handshake"
+            return VisitError(Failed(Kind.TLS, lost), dropped=True)
 
 
 @contextmanager
@@ -96,25 +109,13 @@ def head_errors() -> Iterator[None]:
 
 def _head_failure(error: Exception) -> VisitError:
     match error:
-        case httpcore.ConnectTimeout():
-            return VisitError(Failed(Kind.TIMEOUT, "no TLS handshake in time"))
-        case httpcore.ConnectError() | ssl.SSLError():
-            return _tls_failure(_root_cause(error))
+        case ssl.SSLError():
+            return tls_failure(error)
         case httpcore.ProtocolError():
             return VisitError(Failed(Kind.PROTOCOL, _protocol_detail(error)))
         case _:
-            return VisitError(
-                Failed(Kind.CONNECT, "connection lost before an answer"), dropped=True
-            )
-
-
-def _tls_failure(cause: BaseException) -> VisitError:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return VisitError(Failed(Kind.TLS, clean_text(cause.verify_message.rstrip("."))))
-    if isinstance(cause, ssl.SSLError):
-        reason = (cause.reason or "unknown reason").replace("_", " ").lower()
-        return VisitError(Failed(Kind.TLS, clean_text(f"TLS failed: {reason}")))
-    return VisitError(Failed(Kind.TLS, "connection lost during the TLS handshake"), dropped=True)
+            lost = Failed(Kind.CONNECT, "connection lost before an answer")
+            return VisitError(lost, dropped=True)
 
 
 @contextmanager
@@ -131,9 +132,3 @@ def body_errors() -> Iterator[None]:
 
 def _protocol_detail(error: Exception) -> str:
     return clean_text(f"no valid HTTP: {error}".rstrip("."))
-
-
-def _root_cause(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error

@@ -1,0 +1,139 @@
+"""A connection as httpcore wants one: a socket of the event loop's, plain or secured."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+import httpcore
+
+from domainsched.addresses import Address
+
+_READ_BYTES = 64 * 1024
+
+_Done = TypeVar("_Done")
+
+
+class SocketStream(httpcore.AsyncNetworkStream):
+    """TCP, and TLS in memory on top of it.
+
+    httpcore's own streams are anyio's: guards, scopes and turns of the event loop around each of
+    these steps. Timeouts of a single read or write are not kept, for nobody sets one: a visit's
+    budget limits every wait.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._tls: ssl.SSLObject | None = None
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._unsent: OSError | None = None
+        self.allowance: int | None = None
+        """How many bytes more may be read, if that is limited."""
+
+    @classmethod
+    async def open(cls, address: Address, port: int) -> Self:
+        """Connect.
+
+        Raises:
+            OSError: there is no connection.
+
+        """
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP
+        raw = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            raw.setblocking(False)  # noqa: FBT003 - the socket's own method
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().sock_connect(raw, (str(address), port))
+        except BaseException:
+            raw.close()
+            raise
+        return cls(raw)
+
+    async def secure(self, context: ssl.SSLContext, name: str) -> None:
+        """Go on in TLS, with the host of that name.
+
+        Raises:
+            OSError: the handshake failed; an ssl.SSLError, if not the connection.
+
+        """
+        # As bytes: a str would go through Python's IDNA codec, which raises UnicodeError.
+        host = name.encode("ascii")
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        await self._secured(self._tls.do_handshake)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's signature
+        """Read what there is, up to `max_bytes`; nothing at the end."""
+        try:
+            data = await self._read(max_bytes)
+        except ssl.SSLError:
+            raise
+        except OSError as error:
+            raise httpcore.ReadError(str(error)) from error
+        if not data and self._unsent:  # the socket tells only once that it is broken
+            raise httpcore.ReadError(str(self._unsent)) from self._unsent
+        if self.allowance is not None:
+            self.allowance -= len(data)
+            if self.allowance < 0:
+                raise httpcore.RemoteProtocolError("the answer has no end")
+        return data
+
+    async def _read(self, max_bytes: int) -> bytes:
+        tls = self._tls
+        if tls is None:
+            return await asyncio.get_running_loop().sock_recv(self._socket, max_bytes)
+        try:
+            return await self._secured(lambda: tls.read(max_bytes))
+        except ssl.SSLEOFError:  # many servers end a connection without ending TLS
+            return b""
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - httpcore's signature
+        """Write all of `buffer`; httpcore goes on to read, if that fails."""
+        tls = self._tls
+        try:
+            if tls is None:
+                await self._send(buffer)
+            else:
+                await self._secured(lambda: tls.write(buffer))
+        except OSError as error:
+            self._unsent = error
+            raise httpcore.WriteError(str(error)) from error
+
+    async def _secured(self, operation: Callable[[], _Done]) -> _Done:
+        """Do it, and send and receive what it takes."""
+        while True:
+            try:
+                done = operation()
+            except ssl.SSLWantReadError:
+                await self._send(self._outgoing.read())
+                loop = asyncio.get_running_loop()
+                if data := await loop.sock_recv(self._socket, _READ_BYTES):
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+            else:
+                await self._send(self._outgoing.read())
+                return done
+
+    async def _send(self, data: bytes) -> None:
+        if data:
+            await asyncio.get_running_loop().sock_sendall(self._socket, data)
+
+    async def aclose(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def get_extra_info(self, info: str) -> object:
+        """Give httpcore's `ssl_object` and `is_readable`."""
+        if info == "ssl_object":
+            return self._tls
+        return _has_data(self._socket) if info == "is_readable" else None
+
+
+def _has_data(watched: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(watched, select.POLLIN)
+    return bool(poll.poll(0))
