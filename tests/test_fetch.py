@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -405,6 +406,22 @@ async def test_the_system_resolver_uses_no_more_threads_than_allowed() -> None:
     resolve = SystemResolver(max_threads=1)
     answers = await asyncio.gather(*(resolve("localhost") for _ in range(20)))
     assert all(HERE in each for each in answers)
+
+
+async def test_one_thread_answers_one_question_after_the_other_and_ends_when_there_are_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("domainsched.fetch.resolve._IDLE", timedelta(seconds=0.2))
+    resolve, before = SystemResolver(), set(threading.enumerate())
+    started: set[threading.Thread] = set()
+    for _ in range(20):
+        assert HERE in await resolve("localhost")
+        started |= set(threading.enumerate()) - before
+    assert len(started) == 1
+    (thread,) = started
+    await asyncio.to_thread(thread.join, 20)
+    assert not thread.is_alive()
+    assert HERE in await resolve("localhost")
 
 
 def test_without_a_thread_to_spare_a_look_up_fails_and_the_next_one_works() -> None:

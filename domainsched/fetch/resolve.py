@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_address
-from threading import Thread
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
 
 from domainsched.addresses import Address
 
@@ -19,13 +20,20 @@ Raises OSError, as `socket.getaddrinfo` does, if there are none.
 """
 
 
+_IDLE = timedelta(seconds=5)
+"""After this time a thread that nobody needs ends."""
+
+_Question = tuple[str, asyncio.AbstractEventLoop, asyncio.Future[Sequence[Address]]]
+
+
 class SystemResolver:
     """`getaddrinfo` in threads of its own.
 
     The event loop's default executor has but a handful of threads, which a few dead name servers
     fill; and the threads of any executor are joined at exit, which such a name server delays. These
-    are daemons, at most `max_threads` at once. Waiting for a free one does not count as waiting for
-    an answer.
+    are daemons, at most `max_threads` at once, and answer one question after the other: to start
+    one takes more CPU time than an answer. Waiting for a free one does not count as waiting for an
+    answer.
     """
 
     def __init__(
@@ -33,6 +41,9 @@ class SystemResolver:
     ) -> None:
         self._timeout = timeout
         self._places = asyncio.Semaphore(max_threads)
+        self._questions: SimpleQueue[_Question] = SimpleQueue()
+        self._idle = Semaphore(0)
+        """Threads without a question."""
 
     async def __call__(self, host: str) -> Sequence[Address]:
         """Look `host` up; no answer in time is a temporary failure (EAI_AGAIN)."""
@@ -40,7 +51,7 @@ class SystemResolver:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Sequence[Address]] = loop.create_future()
         try:
-            Thread(target=self._look_up, args=(host, loop, answer), daemon=True).start()
+            self._ask((host, loop, answer))
         except RuntimeError as error:  # this machine has no thread to spare
             self._places.release()
             raise socket.gaierror(socket.EAI_AGAIN, str(error)) from None
@@ -49,6 +60,21 @@ class SystemResolver:
                 return await answer
         except TimeoutError:
             raise socket.gaierror(socket.EAI_AGAIN, "no answer in time") from None
+
+    def _ask(self, question: _Question) -> None:
+        if not self._idle.acquire(blocking=False):
+            Thread(target=self._serve, daemon=True).start()
+        self._questions.put(question)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                question = self._questions.get(timeout=_IDLE.total_seconds())
+            except Empty:
+                if self._idle.acquire(blocking=False):  # else a question is on its way
+                    return
+                continue
+            self._look_up(*question)
 
     def _look_up(
         self,
@@ -61,6 +87,7 @@ class SystemResolver:
             found = _addresses_of(host)
         except OSError as error:
             found = error
+        self._idle.release()
         with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
             loop.call_soon_threadsafe(self._settle, answer, found)
 
