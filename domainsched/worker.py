@@ -46,6 +46,8 @@ Visit = Callable[[Claim, Callable[[], None]], Awaitable[Outcome]]
 
 SETTLE_AT_MOST = 100
 """Endings written in one statement."""
+GATHERED = timedelta(seconds=0.1)
+"""For this long an ending waits for others: a transaction costs as much for ten as for one."""
 HELD_UP = timedelta(seconds=1)
 """After this time the next ones do not wait for it."""
 SLOW_PER_PLACE = 10
@@ -358,6 +360,8 @@ class Run:
         closing, settling = False, set[asyncio.Task[None]]()
         while not closing:
             batch = [await self._endings.get()]
+            if self._flying and self._endings.qsize() < SETTLE_AT_MOST:
+                await asyncio.sleep(GATHERED.total_seconds())
             while not self._endings.empty() and len(batch) < SETTLE_AT_MOST:
                 batch.append(self._endings.get_nowait())
             closing = None in batch

@@ -261,6 +261,24 @@ async def test_no_more_than_so_many_give_way_and_a_lone_visit_does_not(
     assert (await run).completed == 30
 
 
+async def test_what_ends_within_a_moment_is_written_in_one_transaction(bench: Bench) -> None:
+    bench.add("slow.test", *names(10))
+    gate = Gate("slow.test")
+    delays = {name: number * 0.008 for number, name in enumerate(["slow.test", *names(10)])}
+
+    async def visit(claim: Claim, way: GiveWay) -> Outcome:
+        await asyncio.sleep(delays[claim.domain])
+        return await gate(claim, way)
+
+    run = bench.run(visit, concurrency=20)
+    await bench.until(lambda: len(bench.settled) == 10)
+    moments = bench.column("updated_at")
+    del moments["slow.test"]
+    assert len(set(moments.values())) <= 6  # on a busy machine; alone there are two
+    gate.open.set()
+    assert (await run).completed == 11
+
+
 async def test_no_more_visits_are_in_flight_than_the_concurrency_says(bench: Bench) -> None:
     bench.add(*names(30))
     flying = most = 0
