@@ -245,7 +245,7 @@ class Settings:
         aliases={"DOMAIN_SCHEDULER_BATCH_SIZE": whole(0)},
     )
     concurrency: int = _setting(
-        "DOMAINSCHED_CONCURRENCY", whole(1), "20", "domains visited at the same time"
+        "DOMAINSCHED_CONCURRENCY", whole(1), "20", "domains visited at the same time, besides slow ones"
     )
     processes: int = _setting(
         "DOMAINSCHED_PROCESSES",
