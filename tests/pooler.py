@@ -236,7 +236,7 @@ class Pooler:
 
     async def close(self) -> None:
         """End every server connection."""
-        for backend in itertools.chain.from_iterable(self._idle.values()):
+        for backend in list(itertools.chain.from_iterable(self._idle.values())):
             backend.close()
             with suppress(OSError):
                 await backend.writer.wait_closed()
