@@ -245,7 +245,10 @@ class Settings:
         aliases={"DOMAIN_SCHEDULER_BATCH_SIZE": whole(0)},
     )
     concurrency: int = _setting(
-        "DOMAINSCHED_CONCURRENCY", whole(1), "20", "domains visited at the same time, besides slow ones"
+        "DOMAINSCHED_CONCURRENCY",
+        whole(1),
+        "20",
+        "domains visited at once, besides slow ones",
     )
     processes: int = _setting(
         "DOMAINSCHED_PROCESSES",
@@ -347,7 +350,10 @@ class Settings:
         "pay ScraperAPI for home pages: off, fallback (where a visit was blocked), always",
     )
     scraper_budget: int = _setting(
-        "DOMAINSCHED_SCRAPER_BUDGET", whole(1), "100", "the most credits of ScraperAPI a run spends"
+        "DOMAINSCHED_SCRAPER_BUDGET",
+        whole(1),
+        "100",
+        "the most ScraperAPI credits a command spends",
     )
     scraper_api_key: str = _setting("SCRAPER_API_KEY", str, "", "ScraperAPI's key", secret=True)
     scraper_api_key_file: str = _setting(

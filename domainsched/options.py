@@ -189,7 +189,7 @@ Expired = Annotated[bool, typer.Option("--expired", help="Domains whose lease ha
 OlderThan = Annotated[
     str | None, typer.Option(metavar="DURATION", help="Domains not visited for so long.")
 ]
-Everything = Annotated[bool, typer.Option("--all", help="Every domain.")]
+Everything = Annotated[bool, typer.Option("--all", help="Every domain with a status of ours.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Those being processed too; their results are refused.")
 ]

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import psycopg
@@ -17,6 +17,7 @@ import pytest
 from conftest import Database as Place
 from conftest import reachable_directory
 from proxy import Link, Proxy, proxied
+from psycopg.sql import SQL, Identifier
 from tables import stranger, until, url
 
 from domainsched import dburl
@@ -315,6 +316,19 @@ async def test_a_read_only_transaction_refuses_writes_and_sees_one_moment(
         assert await ask(ours, "SHOW transaction_isolation") == "read committed"
 
 
+async def test_times_are_read_however_the_database_is_set_to_write_them(database: Place) -> None:
+    with database.connect() as connection:
+        connection.execute(
+            SQL("ALTER DATABASE {} SET datestyle = 'German, DMY'").format(
+                Identifier(connection.info.dbname)
+            )
+        )
+    async with Database(dburl.parse(database.url)) as late:
+        assert await ask(late, "SELECT timestamptz '2026-11-22 12:00Z'") == datetime(
+            2026, 11, 22, 12, tzinfo=UTC
+        )
+
+
 async def test_transactions_take_turns_on_the_one_connection(ours: Database) -> None:
     pids = await asyncio.gather(
         *(ask(ours, "SELECT pg_backend_pid() FROM pg_sleep(0.01)") for _ in range(5))
@@ -464,7 +478,7 @@ STATES = {
     "25P03": ("PostgreSQL could not go on", True),
     "26000": ("PostgreSQL could not go on", True),
     "40001": ("PostgreSQL could not go on", True),
-    "40P01": ("PostgreSQL could not go on", True),
+    "40P01": ("another program locked the same rows in another order", True),
     "55P03": ("somebody else holds a lock on the table", True),
     "57014": ("a statement took too long", True),
     "57P01": ("the database server is shutting down", True),

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from domainsched import extract_page
+from domainsched.extract import contact_pages
 
 URL = "https://www.acme-tools.co.uk/"
 
@@ -114,3 +115,12 @@ def test_a_page_of_links_is_looked_at_from_both_ends_and_in_bounded_time() -> No
     began = time.process_time()
     assert pages(menu + body + foot) == [f"{URL}contact", f"{URL}impressum"]
     assert time.process_time() - began < 10
+
+
+def test_long_links_are_not_kept_in_memory() -> None:
+    kept = contact_pages._promise_of_short.cache_info  # noqa: SLF001 - what grows is not seen otherwise
+    before = kept().currsize
+    for number in range(3):
+        link = f'<a href="/x">{number}{"contact " * 10_000}</a>'
+        extract_page(link.encode(), "https://example.com/")
+    assert kept().currsize - before <= 1, "its path alone"

@@ -589,3 +589,17 @@ async def test_a_page_is_gone_with_its_visit(sites: Sites) -> None:
         assert [each.url for each in pages if "gone.test" in each.url] == []
     finally:
         gc.enable()
+
+
+async def test_a_flood_of_tiny_tls_records_is_cut_off_in_time(sites: Sites) -> None:
+    """Its data is always there: nothing waits, so nothing else, nor a time-out, has its turn."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"1;" + b"x" * 16_000 + b"\r\na\r\n"
+
+    def flood(exchange: Exchange) -> None:
+        exchange.send(head)
+        exchange.drip(chunk * 200, 0)
+
+    sites.add("records.test", behaviour=flood)
+    failed = await fail(sites, "records.test", timeout=timedelta(seconds=3), ignore_robots=True)
+    assert failed.kind is Kind.TIMEOUT

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -23,6 +23,7 @@ from proxy import Link, proxied
 import domainsched
 from domainsched.columns import PURPOSES
 from domainsched.database import schema
+from domainsched.database.adding import Order
 from domainsched.database.connection import Database
 from domainsched.database.queue import RESULT_COLUMNS
 from domainsched.database.schema import (
@@ -35,8 +36,10 @@ from domainsched.database.schema import (
     init,
     usable_table,
 )
-from domainsched.dburl import DatabaseUrl
+from domainsched.database.store import Store
+from domainsched.dburl import DatabaseUrl, parse
 from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
+from domainsched.models import Added
 
 NAME = TableName("domains")
 LEASE = timedelta(minutes=15)
@@ -738,3 +741,32 @@ async def test_a_read_only_server_is_said_to_be_one(
     assert "point DATABASE_URL at the primary" in caught.value.hint
     error = await refusal_in(database)
     assert "lacks" in error.what, "the catalogue can be read all the same"
+
+
+async def test_a_table_that_allows_twins_is_looked_through_for_what_is_there(
+    database: Place,
+) -> None:
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE domains (id serial PRIMARY KEY, tenant_id uuid, domain text, status text)"
+        )
+    await init_in(database)
+    async with Database(parse(database.url)) as client:
+        table = await usable_table(client, TableName.parse("domains"))
+        assert not table.is_unique
+        store, order = Store(client, table), Order(UUID(TENANT))
+        assert await store.add(["a.test"], order) == Added(added=1)
+        assert await store.add(["a.test", "b.test"], order) == Added(added=1, present=1)
+
+
+async def test_an_enumeration_without_our_words_is_refused(database: Place) -> None:
+    with database.connect() as connection:
+        connection.execute("CREATE TYPE word AS ENUM ('pending', 'processing', 'done')")
+        connection.execute(
+            "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status word)"
+        )
+    with pytest.raises(SchemaMismatch, match="cannot be completed, error") as caught:
+        await init_in(database)
+    assert caught.value.hint == (
+        "ALTER TYPE word ADD VALUE 'completed'; ALTER TYPE word ADD VALUE 'error';"
+    )

@@ -275,6 +275,27 @@ async def test_a_name_that_comes_twice_is_requeued_once(
     assert added == Added(added=1, present=1, repeated=2, requeued=1)
 
 
+async def test_a_trigger_that_writes_new_rows_anew_is_not_taken_for_a_requeue(
+    either: Bench,
+) -> None:
+    either.add("old.test", status="'completed'")
+    either.execute(
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " BEGIN UPDATE domains SET title = 'new' WHERE id = NEW.id;"
+        " EXCEPTION WHEN division_by_zero THEN NULL; END; RETURN NULL; END $$"
+    )
+    either.execute(
+        "CREATE TRIGGER touched AFTER INSERT ON domains FOR EACH ROW EXECUTE FUNCTION touch()"
+    )
+    names = ["old.test", "a.test", "b.test"]
+    added_first = await add(either, *names)
+    either.execute("DELETE FROM domains WHERE domain <> 'old.test'")
+    added = await store_of(either).add(names, Order(OURS, requeue=True))
+    either.execute("DROP FUNCTION touch CASCADE")
+    assert added_first == Added(added=2, present=1, repeated=0)
+    assert added == Added(added=2, present=1, repeated=0, requeued=1)
+
+
 async def test_requeueing_touches_no_other_tenant_s_rows(either: Bench) -> None:
     either.add("a.test", status="'error'", tenant_id=f"'{THEIRS}'")
     added = await store_of(either, OURS).add(["a.test"], Order(OURS, requeue=True))
@@ -608,6 +629,15 @@ async def test_the_queue_at_a_glance(old: Bench) -> None:
     assert (glance.upcoming.unfinished, glance.upcoming.due, glance.upcoming.expired) == (4, 2, 1)
     theirs = await store_of(old, THEIRS).glance()
     assert (theirs.statuses, theirs.upcoming.unfinished) == ({"error": 1}, 0)
+
+
+async def test_a_glance_counts_rows_without_a_status(old: Bench) -> None:
+    old.execute("ALTER TABLE domains ALTER status DROP NOT NULL")
+    old.add("a.test", status="NULL")
+    old.add("b.test", status="'active'")
+    assert (await store_of(old).glance()).statuses == {"active": 1, "null": 1}
+    old.execute("DELETE FROM domains")
+    old.execute("ALTER TABLE domains ALTER status SET NOT NULL")
 
 
 @pytest.mark.parametrize(

@@ -609,7 +609,7 @@ async def test_a_database_that_stays_away_ends_the_run_and_nothing_hangs(
     with unreachable(server, database):
         gate.open.set()
         async with asyncio.timeout(LONG.total_seconds()):
-            with pytest.raises(DatabaseError, match="PostgreSQL|database server"):
+            with pytest.raises(DatabaseError, match=r"PostgreSQL|database server"):
                 await run
     statuses = Counter(bench.column("status").values())
     assert statuses["processing"] >= 1

@@ -78,12 +78,15 @@ class Adding:
     """The only tenant whose rows may be touched, if there is such a one."""
     _odd: Mapping[str, list[str]] = field(default_factory=dict)
     _foreign: bool = False
+    """What is there must be looked for: in other forms, or as the database does not mind twins."""
 
     async def all(self, names: Iterable[str]) -> Added:
         """Add canonical names; memory stays constant however many there are."""
         if self.order.batch:
             check_batch(self.table, self.order.batch)
-        self._foreign = await has_foreign(self.cursor, self.table, self.limited)
+        self._foreign = not self.table.is_unique or await has_foreign(
+            self.cursor, self.table, self.limited
+        )
         if self._foreign:
             self._odd = await odd_forms(self.cursor, self.table, self.order.tenant)
         total = Added()
@@ -96,11 +99,13 @@ class Adding:
         present = self._odd.keys() & set(unique)
         if self._foreign:
             present |= await self._present(unique)
+        repeated, requeued, held = len(chunk) - len(unique), 0, 0
+        if self.order.requeue:
+            repeated += await self._ours(unique)
+            requeued, held = await self._requeue(unique)
         added = await self._insert([name for name in unique if name not in present])
-        repeated = len(chunk) - len(unique)
-        if added < len(unique):
-            repeated += await self._ours(unique) - added
-        requeued, held = await self._requeue(unique) if self.order.requeue else (0, 0)
+        if added < len(unique) and not self.order.requeue:
+            repeated += max(0, await self._ours(unique) - added)  # a trigger may write the row anew
         return Added(added, len(chunk) - added - repeated, repeated, requeued, held)
 
     async def _ours(self, names: list[str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -66,7 +67,11 @@ AGAIN = "run the command again; claims that were cut off expire by themselves"
 _EXPLANATIONS = {
     "25006": ("the database is read-only", "is it a standby? point DATABASE_URL at the primary"),
     "3F000": ("the table's schema does not exist", "create it, or correct DOMAINSCHED_TABLE"),
-    "42501": ("the database refuses for want of a right", "ask the table's owner for it"),
+    "40P01": ("another program locked the same rows in another order", "run it again"),
+    "42501": (
+        "the database refuses for want of a right",
+        "the table's owner can grant it; `add` may need USAGE on the sequence of its id, too",
+    ),
     "53100": ("the database server's disk is full", "free space there; then run it again"),
     "53200": ("the database server is out of memory", "run it again when others have ended"),
     "53300": ("the database has no connection to spare", "run it again when others have ended"),
@@ -200,6 +205,9 @@ class Database:
         return self._connection
 
     async def _connect(self) -> psycopg.AsyncConnection[TupleRow]:
+        # How times are written, whatever a role or database is set to. As a parameter of the
+        # start, which libpq takes from here alone, poolers keep it, too.
+        os.environ["PGDATESTYLE"] = "ISO"
         try:
             connection = await _Connection.connect(
                 conninfo.make_conninfo("", **self.url.keywords),

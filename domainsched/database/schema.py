@@ -21,6 +21,7 @@ from psycopg import sql
 
 from domainsched.database.connection import PATIENCE, Cursor, Database
 from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
+from domainsched.models import Status
 
 ADDED_COLUMNS: Mapping[str, str] = {
     "attempts": "integer NOT NULL DEFAULT 0",
@@ -140,7 +141,9 @@ class Table:
     lacks_rights: tuple[str, ...]
     role: str
     unique_per_tenant: bool
-    """Unique on (tenant_id, domain); otherwise a domain is unique in the whole table."""
+    """A tenant's domain may be another's, too; otherwise a domain is unique in the whole table."""
+    is_unique: bool
+    """The database itself keeps a domain from standing there twice."""
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -228,9 +231,11 @@ async def _find(cursor: Cursor, name: TableName) -> Table | None:
         "SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, current_user,"
         " (SELECT array_agg(r) FROM unnest(%(rights)s::text[]) r"
         "   WHERE NOT has_table_privilege(c.oid, r)),"
-        " EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique"
-        "   AND i.indisvalid AND i.indnkeyatts = 1 AND i.indpred IS NULL AND i.indkey[0] ="
-        "     (SELECT attnum FROM pg_attribute WHERE attrelid = c.oid AND attname = 'domain'))"
+        " ARRAY(SELECT array_to_string(ARRAY(SELECT attname FROM pg_attribute"
+        "     WHERE attrelid = c.oid AND attnum = ANY(i.indkey[0:i.indnkeyatts - 1])"
+        "     ORDER BY attname), ' ')"
+        "   FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid"
+        "   AND i.indpred IS NULL AND i.indexprs IS NULL)"
         " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.relname = %(table)s AND CASE WHEN %(schema)s::text IS NULL"
         "   THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END",
@@ -238,11 +243,12 @@ async def _find(cursor: Cursor, name: TableName) -> Table | None:
     )
     if row is None:
         return None
-    oid, schema, table, kind, role, lacks, unique_alone = row
+    oid, schema, table, kind, role, lacks, uniques = row
     _check_kind(f"{schema}.{table}", kind)
     columns = await _columns(cursor, oid)
     _check_key_columns(f"{schema}.{table}", columns)
     _check_types(f"{schema}.{table}", columns)
+    await _check_status(cursor, oid, f"{schema}.{table}")
     await _check_identity(cursor, oid, f"{schema}.{table}")
     return Table(
         oid,
@@ -253,7 +259,8 @@ async def _find(cursor: Cursor, name: TableName) -> Table | None:
         has_broken_index=await _has_broken_index(cursor, oid, table),
         lacks_rights=tuple(lacks or ()),
         role=role,
-        unique_per_tenant="tenant_id" in columns and not unique_alone,
+        unique_per_tenant="tenant_id" in columns and "domain" not in uniques,
+        is_unique=not {"domain", "domain tenant_id"}.isdisjoint(uniques),
     )
 
 
@@ -294,6 +301,24 @@ def _check_types(name: str, columns: Mapping[str, str]) -> None:
 
 def _plain_type(written: str) -> str:
     return re.sub(r"\(\d+\)", "", written)
+
+
+async def _check_status(cursor: Cursor, oid: int, name: str) -> None:
+    """Refuse an enumeration without our words: every result would be lost."""
+    await cursor.execute(
+        "SELECT enumtypid::regtype::text, enumlabel::text FROM pg_enum"
+        " WHERE enumtypid = (SELECT atttypid FROM pg_attribute"
+        "   WHERE attrelid = %s AND attname = 'status')",
+        [oid],
+    )
+    labels = await cursor.fetchall()
+    lacking = [status for status in Status if status not in {label for _, label in labels}]
+    if labels and lacking:
+        raise SchemaMismatch(
+            f"the column status of table {name} cannot be {', '.join(lacking)}",
+            why=f"its type {labels[0][0]} has no such value",
+            hint=" ".join(f"ALTER TYPE {labels[0][0]} ADD VALUE '{word}';" for word in lacking),
+        )
 
 
 async def _check_identity(cursor: Cursor, oid: int, name: str) -> None:

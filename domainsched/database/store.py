@@ -40,7 +40,8 @@ _OLDEST = sql.SQL("""id = ANY (ARRAY (
 ))""")
 
 _STATUSES = sql.SQL("""
-SELECT status::text, CASE WHEN status = 'error' THEN coalesce(last_error_kind, 'unknown') END,
+SELECT coalesce(status::text, 'null'),
+    CASE WHEN status = 'error' THEN coalesce(last_error_kind, 'unknown') END,
     count(*), {recent}, {settled}
 FROM {table} WHERE {condition}{tenant}
 GROUP BY 1, 2 ORDER BY 3 DESC, 1

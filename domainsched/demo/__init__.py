@@ -100,7 +100,8 @@ async def _database(environ: Mapping[str, str], report: Report) -> AsyncIterator
 _SWEEPER = """
 cat > /dev/null
 for _ in 1 2 3 4 5 6 7 8 9 10; do
-    server=$(head -n 1 "$0/data/postmaster.pid") && kill -QUIT "$server" && sleep 1
+    server=$(head -n 1 "$0/data/postmaster.pid")
+    case "$server" in *[!0-9]* | "") ;; *) kill -QUIT "$server" && sleep 1 ;; esac
     rm -rf "$0"
     [ -e "$0" ] || exit 0
     sleep 1

@@ -21,6 +21,8 @@ _ENDS = 1_000
 """Links looked at from either end of the page: menus are at its head and its foot."""
 
 _MAX_TEXT = 80
+_MAX_ESCAPED = 12 * _MAX_TEXT
+"""As a URL may write it: four bytes a character, three signs each."""
 _MAX_HREF = 1_000
 """Characters; longer texts are sentences, longer URLs are searches."""
 
@@ -134,9 +136,13 @@ def _promise_of_path(href: str) -> int:
     return max(by_piece, by_value)
 
 
-@lru_cache(2_000)  # menus say the same on every page
 def _promise_of(text: str) -> int:
     """Rate a text, or a piece of a URL; what is long is a headline, and what is short nothing."""
+    return _promise_of_short(text) if len(text) <= _MAX_ESCAPED else 0
+
+
+@lru_cache(2_000)  # menus say the same on every page
+def _promise_of_short(text: str) -> int:
     text = unquote(text) if "%" in text else text
     beginning = text[:3]
     if beginning.isascii() and beginning.isalnum() and beginning.lower() not in _BEGINNINGS:

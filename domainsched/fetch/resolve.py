@@ -82,22 +82,22 @@ class SystemResolver:
         loop: asyncio.AbstractEventLoop,
         answer: asyncio.Future[Sequence[Address]],
     ) -> None:
-        found: Sequence[Address] | OSError
+        found: Sequence[Address] | Exception
         try:
             found = _addresses_of(host)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the visit waits for it
             found = error
         self._idle.release()
         with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits any more
             loop.call_soon_threadsafe(self._settle, answer, found)
 
     def _settle(
-        self, answer: asyncio.Future[Sequence[Address]], found: Sequence[Address] | OSError
+        self, answer: asyncio.Future[Sequence[Address]], found: Sequence[Address] | Exception
     ) -> None:
         self._places.release()
         if answer.done():
             return
-        if isinstance(found, OSError):
+        if isinstance(found, Exception):
             answer.set_exception(found)
         else:
             answer.set_result(found)

@@ -32,7 +32,7 @@ class SocketStream(httpcore.AsyncNetworkStream):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._unsent: OSError | None = None
         self.allowance: int | None = None
-        """How many bytes more may be read, if that is limited."""
+        """How many bytes more may be received, if that is limited."""
 
     @classmethod
     async def open(cls, address: Address, port: int) -> Self:
@@ -75,16 +75,14 @@ class SocketStream(httpcore.AsyncNetworkStream):
             raise httpcore.ReadError(str(error)) from error
         if not data and self._unsent:  # the socket tells only once that it is broken
             raise httpcore.ReadError(str(self._unsent)) from self._unsent
-        if self.allowance is not None:
-            self.allowance -= len(data)
-            if self.allowance < 0:
-                raise httpcore.RemoteProtocolError("the answer has no end")
         return data
 
     async def _read(self, max_bytes: int) -> bytes:
         tls = self._tls
         if tls is None:
-            return await asyncio.get_running_loop().sock_recv(self._socket, max_bytes)
+            return await self._receive(max_bytes)
+        if self._incoming.pending:  # thousands of records of one byte, perhaps
+            await asyncio.sleep(0)
         try:
             return await self._secured(lambda: tls.read(max_bytes))
         except ssl.SSLEOFError:  # many servers end a connection without ending TLS
@@ -109,14 +107,26 @@ class SocketStream(httpcore.AsyncNetworkStream):
                 done = operation()
             except ssl.SSLWantReadError:
                 await self._send(self._outgoing.read())
-                loop = asyncio.get_running_loop()
-                if data := await loop.sock_recv(self._socket, _READ_BYTES):
+                if data := await self._receive(_READ_BYTES):
                     self._incoming.write(data)
                 else:
                     self._incoming.write_eof()
             else:
                 await self._send(self._outgoing.read())
                 return done
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        """Receive what there is; what TLS needs for itself counts, too.
+
+        The event loop gives no turn to others, and to no time-out, where a socket is never empty.
+        """
+        await asyncio.sleep(0)
+        data = await asyncio.get_running_loop().sock_recv(self._socket, max_bytes)
+        if self.allowance is not None:
+            self.allowance -= len(data)
+            if self.allowance < 0:
+                raise httpcore.RemoteProtocolError("the answer has no end")
+        return data
 
     async def _send(self, data: bytes) -> None:
         if data:
