@@ -81,6 +81,7 @@ _FOREIGN = frozenset(["svg", "math"])
 """What is in them is no HTML: a `<title>` there is a picture's."""
 
 _COMMENT = re.compile(r"<!--([^<>]{1,120})")
+_JSON_OPENING = re.compile(r"\s*(?:<!--|/\*.*?\*/|//<!\[CDATA\[)")
 _ABSOLUTE = re.compile(r"https?://\w", re.IGNORECASE)
 _NO_DIGITS = bytes(set(range(0x80)) - set(b"0123456789\n"))
 _BREAKS = re.compile(r"[\t\r\n]")
@@ -129,8 +130,6 @@ class Document:
     """What was parsed: for a glance whether a closer look can find anything."""
     folded: bytes
     """The markup in UTF-8, its ASCII letters in lower case: for a glance at names in any case."""
-    comments: str
-    """The beginnings of the comments, where plugins leave their names; one a line or more."""
 
     def all(self, *tags: str) -> list[LexborNode]:
         """Give the elements with one of these tags, tag by tag, each in document order."""
@@ -241,6 +240,11 @@ class Document:
         ]
         return [item for node in nodes for item in _objects(_json(node.text()))]
 
+    @cached_property
+    def comments(self) -> str:
+        """The beginnings of the comments, where plugins leave their names; one a line or more."""
+        return "\n".join(_COMMENT.findall(self.markup))
+
     def meta(self, *names: str) -> str | None:
         """Give the first content under the first of these names that has one."""
         return next((self.metas[name][0] for name in names if name in self.metas), None)
@@ -269,7 +273,6 @@ def parse(body: bytes, url: str, headers: Mapping[str, str]) -> Document:
         lines=lines,
         markup=beginning,
         folded=encoded.lower(),
-        comments="\n".join(_COMMENT.findall(beginning)),
     )
 
 
@@ -343,39 +346,28 @@ def _walk(tree: LexborHTMLParser) -> tuple[dict[str, list[LexborNode]], list[Lin
     """
     elements: defaultdict[str, list[LexborNode]] = defaultdict(list)
     lines = _Lines()
-    pieces = lines.pieces
-    hidden_until = 0
-    for name, node in () if tree.root is None else _below(tree.root):
+    foreign_until = hidden_until = 0
+    nodes = iter(()) if tree.root is None else tree.root.traverse(include_text=True)
+    next(nodes, None)  # the root itself
+    for node in nodes:
+        if foreign_until and node.mem_id != foreign_until:
+            continue
+        foreign_until = 0
         if hidden_until and node.mem_id == hidden_until:
             hidden_until = 0
+        name = node.tag or ""
         if name == "-text":
             if not hidden_until:
                 lines.add(node)
             continue
         elements[name].append(node)
         if name not in _INLINE:
-            if pieces:
-                lines.end()
-            if name in _INVISIBLE and not hidden_until:
-                hidden_until = _following(node)
+            lines.end()
+            if name in _INVISIBLE:
+                hidden_until = hidden_until or _following(node)
+                foreign_until = _following(node) if name in _FOREIGN else 0
     lines.end()
     return dict(elements), lines.done
-
-
-def _below(root: LexborNode) -> Iterator[tuple[str, LexborNode]]:
-    """Yield the names and nodes under `root`, but nothing of what is in SVG or MathML."""
-    nodes = root.traverse(include_text=True)
-    next(nodes)  # the root itself
-    foreign_until = 0
-    for node in nodes:
-        if foreign_until:
-            if node.mem_id != foreign_until:
-                continue
-            foreign_until = 0
-        name = node.tag or ""
-        yield name, node
-        if name in _FOREIGN:
-            foreign_until = _following(node)
 
 
 def _following(node: LexborNode) -> int:
@@ -409,17 +401,16 @@ class _Lines:
             return
         parent = node.parent
         if parent is not None and (identity := parent.mem_id) != self._parent:
-            self._enter(parent, identity)
+            self._parent = identity
+            self._enter(parent)
         self.pieces.append(text)
 
-    def _enter(self, parent: LexborNode, identity: int) -> None:
-        block = parent
-        while block.tag in _INLINE and block.parent is not None:
-            block = block.parent
-        if block.mem_id != self._around:
+    def _enter(self, block: LexborNode) -> None:
+        while block.tag in _INLINE and (around := block.parent) is not None:
+            block = around
+        if (identity := block.mem_id) != self._around:
             self.end()
-            self._around, self._block = block.mem_id, block
-        self._parent = identity
+            self._around, self._block = identity, block
 
     def end(self) -> None:
         """End the line, if one has begun."""
@@ -432,7 +423,9 @@ class _Lines:
 
 
 def _json(text: str) -> Any:  # noqa: ANN401 - JSON is anything
-    text = re.sub(r"^\s*(?:<!--|/\*.*?\*/|//<!\[CDATA\[)|(?:-->|//\]\]>)\s*$", "", text)
+    opening = _JSON_OPENING.match(text)
+    text = text[opening.end() :].rstrip() if opening else text.rstrip()
+    text = text.removesuffix("-->") if text.endswith("-->") else text.removesuffix("//]]>")
     try:
         return json.loads(text.rstrip().rstrip(";"), strict=False)
     except (ValueError, RecursionError):

@@ -126,10 +126,11 @@ def decode(body: bytes, content_type: str = "", host: str = "") -> tuple[str, st
 
 def clean(text: str) -> str:
     """Collapse white space; drop controls, surrogates and the marks that reorder a terminal."""
-    if not text.isprintable():
-        text = _UNSAFE.sub("", text)
-    elif "  " not in text and text[:1] != " " != text[-1:]:
-        return text  # as most are: what is printable has no white space but blanks
+    if text.isprintable():
+        if "  " not in text and text[:1] != " " != text[-1:]:
+            return text  # as most are: what is printable has no white space but blanks
+    elif not text.replace("\n", " ").replace("\t", " ").replace("\xa0", " ").isprintable():
+        text = _UNSAFE.sub("", text)  # few have more than line ends, and this is slow
     return " ".join(text.split())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from domainsched.extract.encoding import clean
@@ -98,13 +98,20 @@ def _of_text(place: str, text: str, index: Index) -> Iterator[Hit]:
 
 def _of_markup(page: Page, index: Index) -> Iterator[Hit]:
     if scanner := index.scanners.get("markup"):
-        texts = {"inline": page.inline, "comment": page.document.comments, "markup": page.markup}
-        heads = {place: text[:_MAX_UNFILTERED] for place, text in texts.items()}
         for sign in scanner.candidates(page.folded):
             if sign.place == "select":
                 yield from _selected(sign, page)
             else:
-                yield from _search(sign, [(texts if sign.needs else heads)[sign.place]])
+                text = _PARTS[sign.place](page)
+                yield from _search(sign, [text if sign.needs else text[:_MAX_UNFILTERED]])
+
+
+_PARTS: Mapping[str, Callable[[Page], str]] = {
+    "inline": lambda page: page.inline,
+    "comment": lambda page: page.document.comments,
+    "markup": lambda page: page.markup,
+}
+"""Of the markup, taken apart for the pages that need it."""
 
 
 def _selected(sign: Sign, page: Page) -> Iterator[Hit]:
