@@ -27,7 +27,7 @@ _MAX_HREF = 1_000
 """Characters; longer texts are sentences, longer URLs are searches."""
 
 _NO_LETTERS = re.compile(r"[\W_]+")  # the accents that NFKD sets apart are no letters either
-_NO_ASCII_LETTERS = {code: None for code in range(0x80) if not chr(code).isalnum()}
+_NO_ASCII_LETTERS = bytes(code for code in range(0x80) if not chr(code).isalnum())
 
 _CONTACT = """
     contact|contact us|contacts|contact info|contact information|get in touch|reach us|write to us
@@ -68,7 +68,8 @@ def _letters(text: str) -> str:
     """Give the letters and digits, small and without accents: `Über uns` is `uberuns`."""
     text = text.lower()
     if text.isascii():
-        return text.translate(_NO_ASCII_LETTERS)  # what the pattern would do, several times as fast
+        # what the pattern would do, several times as fast
+        return text.encode().translate(None, _NO_ASCII_LETTERS).decode()
     return _NO_LETTERS.sub("", normalize("NFKD", text))
 
 

@@ -157,7 +157,7 @@ _MARKS: tuple[tuple[str, str, _Reveal], ...] = (
 )
 _MARKED = ",".join(f"[{mark}]" if mark.startswith("data-") else mark for mark, *_ in _MARKS)
 _DATA = "|".join(mark[5:] for mark, *_ in _MARKS if mark.startswith("data-"))
-_MAYBE_MARKED = re.compile(rf"data-(?:{_DATA})".encode())  # one beginning: that is found fast
+_MAYBE_MARKED = re.compile(rf"data-(?:{_DATA})[\s/>=]".encode())  # one beginning: found fast
 
 
 def _marked(document: Document) -> list[LexborNode]:

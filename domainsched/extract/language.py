@@ -6,6 +6,7 @@ import json
 import re
 from bisect import bisect
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,7 +16,13 @@ from domainsched.extract.document import Document
 _TAG = re.compile(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}|\d{3}))?(?![a-z0-9])")
 _WORD = re.compile(r"[^\W\d_]+")
 _ASCII = re.compile(r"[\x00-\x7f]+")
-_NO_LETTERS = {code: " " for code in range(0x80) if not chr(code).isalpha()}
+_NO_LETTERS = bytes(
+    code if code >= 0x80 or chr(code).isalpha() else 0x20  # noqa: PLR2004 - where ASCII ends
+    for code in range(0x100)
+)
+"""UTF-8 to UTF-8, with a blank for what is no letter of ASCII."""
+_MANY_MARKS = 50
+"""Of one text; more are not taken out one by one."""
 _SAMPLE = 5_000
 """Characters of text that are looked at."""
 
@@ -149,7 +156,7 @@ def _signs(text: str, characters: Counter[str]) -> Counter[str]:
     """Count each language's words and letters."""
     table = _table()
     # By the languages that share them: those are few, and C counts them.
-    found = Counter(map(table.words.get, _words(text)))
+    found = Counter(map(table.words.get, _words(text, characters)))
     for letter in table.letters.keys() & characters.keys():
         found[table.letters[letter]] += characters[letter]
     del found[None]
@@ -160,11 +167,15 @@ def _signs(text: str, characters: Counter[str]) -> Counter[str]:
     return signs
 
 
-def _words(text: str) -> list[str]:
-    """Give the words of a text in lower case."""
-    if text.isascii():
-        return text.translate(_NO_LETTERS).split()  # as the pattern would, in half the time
-    return _WORD.findall(text)
+def _words(text: str, characters: Collection[str]) -> list[str]:
+    """Give the words of a text in lower case; `characters` are those beyond ASCII."""
+    marks = [mark for mark in characters if not mark.isalnum() or mark.isdecimal()]
+    if len(marks) > _MANY_MARKS:
+        return _WORD.findall(text)
+    for mark in marks:
+        text = text.replace(mark, " ")
+    # as the pattern would, in half the time
+    return text.encode("utf-8", "replace").translate(_NO_LETTERS).decode().split()
 
 
 def _script(characters: Counter[str], text: str) -> str:
@@ -176,7 +187,7 @@ def _script(characters: Counter[str], text: str) -> str:
     del found[""]
     if not found:
         return "latin"
-    letters = sum(map(len, _words(text)))
+    letters = sum(map(len, _words(text, characters)))
     if found["ja"] >= _ENOUGH and 10 * found["ja"] > letters:  # among Chinese characters
         return "ja"
     script, count = found.most_common(1)[0]

@@ -95,7 +95,7 @@ _ORGANISATION = _any(
     *("company", "brand", "service$", "school"),
 )
 _NO_LETTERS = re.compile(r"[\W_]+")
-_NO_ASCII_LETTERS = {code: None for code in range(0x80) if not chr(code).isalnum()}
+_NO_ASCII_LETTERS = bytes(code for code in range(0x80) if not chr(code).isalnum())
 _PAINTED = re.compile(r"url\(\s*[\"']?([^\"')]+)", re.IGNORECASE)
 _STYLED = '[class*="logo" i][style*="url("], [id*="logo" i][style*="url("]'
 _HOME = re.compile(r"/(?:index\.\w+|default\.\w+|home/?|[a-z]{2}(?:-[a-z]{2})?/?)?$")
@@ -141,7 +141,7 @@ def _first(value: Any) -> Any:  # noqa: ANN401 - JSON is anything
 
 def _painted(document: Document) -> Logo | None:
     """Look for a background of the page's own styles on something called a logo."""
-    if "url(" not in document.markup:
+    if "url(" not in document.markup or b"logo" not in document.folded:
         return None
     styles = [node.attributes.get("style") or "" for node in document.tree.css(_STYLED)]
     for node in document.all("style"):
@@ -252,7 +252,8 @@ def _names_site(document: Document, name: str, alt: str) -> bool:
 def _squeeze(text: str) -> str:
     text = text.lower()
     if text.isascii():
-        return text.translate(_NO_ASCII_LETTERS)  # what the pattern would do, several times as fast
+        # what the pattern would do, several times as fast
+        return text.encode().translate(None, _NO_ASCII_LETTERS).decode()
     return _NO_LETTERS.sub("", text)
 
 
