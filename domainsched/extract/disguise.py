@@ -161,8 +161,7 @@ _MAYBE_MARKED = re.compile(rf"data-(?:{_DATA})[\s/>=]".encode())  # one beginnin
 
 
 def _marked(document: Document) -> list[LexborNode]:
-    markup = document.folded
-    maybe = b"joomla-hidden-mail" in markup or _MAYBE_MARKED.search(markup)
+    maybe = document.all("joomla-hidden-mail") or _MAYBE_MARKED.search(document.folded)
     return document.tree.css(_MARKED)[:_MAX_MARKED] if maybe else []
 
 

@@ -204,9 +204,7 @@ class Document:
     @cached_property
     def anchors(self) -> list[tuple[str, LexborNode]]:
         """Each `<a>` and `<area>` that leads somewhere: its href, trimmed, and its node."""
-        hrefs = (
-            ((node.attributes.get("href") or "").strip(), node) for node in self.all("a", "area")
-        )
+        hrefs = (((node.attrs.get("href") or "").strip(), node) for node in self.all("a", "area"))
         return [(href, node) for href, node in hrefs if href]
 
     @cached_property

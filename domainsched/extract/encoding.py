@@ -147,8 +147,8 @@ def _from_header(content_type: str, body: bytes) -> str | None:
 
 def _from_markup(body: bytes) -> str | None:
     name = _declared(body[:_PRESCAN_BYTES])
-    if name is None:
-        return None
+    if name is None or name == "utf-8":
+        return name
     # Markup that was read as text cannot be UTF-16; and proxies recode pages but not their <meta>.
     return "utf-8" if name.startswith("utf-16") or _is_utf8_beyond_ascii(body) else name
 

@@ -80,10 +80,11 @@ _NOT_A_LOGO = _any(
     *("youtube", "linkedin", "google", "sprite", "arrow", "flag", "captcha", "bbb", "badge"),
     *("award", "icon-", "-icon", "app-?store", "sponsor", "partner", r"\bicon"),
 )
-_PLACEHOLDER = _any(
-    *("^data:", "spacer", "placeholder", "blank", "lazy", "loading", "pixel", "1x1"),
-    *("transparent", "^about:", "^[<{]", "mod_pagespeed_static"),
+_PLACEHOLDERS = (
+    *("spacer", "placeholder", "blank", "lazy", "loading", "pixel", "1x1", "transparent"),
+    "mod_pagespeed_static",
 )
+_NO_SOURCES = ("data:", "about:", "<", "{")
 _LAZY = (
     *("data-src", "data-lazy-src", "data-original", "data-lazy", "data-orig-src", "data-cfsrc"),
     *("data-lazyload", "data-wpfc-original-src", "data-breeze", "data-ezsrc", "nitro-lazy-src"),
@@ -201,7 +202,7 @@ def _images(document: Document) -> Iterator[tuple[LexborNode, Mapping[str, str |
 def _source(attributes: Mapping[str, str | None]) -> str | None:
     """Give where the image really is: `src` may hold a place keeper until it is scrolled to."""
     source = (attributes.get("src") or "").strip()
-    if source and not _PLACEHOLDER.search(source[:_MAX_NAME].lower()):
+    if source and not _keeps_place(source[:_MAX_NAME].lower()):
         return source
     if lazy := next((value for name in _LAZY if (value := attributes.get(name))), None):
         return lazy.strip()
@@ -209,6 +210,10 @@ def _source(attributes: Mapping[str, str | None]) -> str | None:
     if choices:
         return choices[0].rstrip(",")
     return source if source and source[0] not in "<{" else None
+
+
+def _keeps_place(source: str) -> bool:
+    return source.startswith(_NO_SOURCES) or any(word in source for word in _PLACEHOLDERS)
 
 
 def _own_points(
