@@ -192,6 +192,7 @@ class Run:
         self._changed = asyncio.Event()
         self._held: set[Claim] = set()
         self._endings: asyncio.Queue[Ending | None] = asyncio.Queue()
+        self._unsettled = 0
         self._horizon = _Horizon()
         self._obstacle: DomainschedError | None = None
         self._dry = False
@@ -254,8 +255,8 @@ class Run:
             await self._changed.wait()
 
     async def _alone(self) -> None:
-        """Wait until nothing is in flight, or for a stop."""
-        while self._flying and not self._stop.is_set:
+        """Wait until nothing is in flight and what has ended is written, or for a stop."""
+        while (self._flying or self._unsettled) and not self._stop.is_set:
             await self._next()
 
     async def _refill(self) -> None:
@@ -303,7 +304,7 @@ class Run:
         if claim.reclaimed:
             await self._alone()
         if self._stop.is_set or self._is_late():
-            self._endings.put_nowait(Ending(claim, NotTried(), timedelta()))
+            self._end(Ending(claim, NotTried(), timedelta()))
             return
         self._on_begin(claim)
         task = asyncio.create_task(self._fly(claim))
@@ -337,7 +338,12 @@ class Run:
         finally:
             elapsed = timedelta(seconds=loop.time() - began)
             for ending in self._horizon.pass_on(Ending(claim, outcome, elapsed)):
-                self._endings.put_nowait(ending)
+                self._end(ending)
+
+    def _end(self, ending: Ending) -> None:
+        """Have a visit's ending settled."""
+        self._unsettled += 1
+        self._endings.put_nowait(ending)
 
     async def _abort_flights(self) -> None:
         tasks = list(self._flying)
@@ -383,6 +389,8 @@ class Run:
         for ending, how in decided:
             self._held.discard(ending.claim)
             self._count(Settled(ending.claim, how, ending.claim.id in kept, ending.elapsed))
+        self._unsettled -= len(endings)
+        self._changed.set()
 
     def _close_horizon(self) -> None:
         """Settle what was withheld, or, when nothing was ever reached, release it."""
@@ -391,7 +399,7 @@ class Run:
             self._obstacle = _network_down(withheld)
         for ending in withheld:
             outcome = NotTried() if dark else ending.outcome
-            self._endings.put_nowait(replace(ending, outcome=outcome))
+            self._end(replace(ending, outcome=outcome))
 
     def _count(self, settled: Settled) -> None:
         summary = self.summary

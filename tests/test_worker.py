@@ -488,6 +488,20 @@ async def test_a_suspect_waits_until_the_others_have_landed(bench: Bench) -> Non
     assert (await run).completed == 3
 
 
+async def test_a_suspect_waits_until_what_has_ended_is_written(bench: Bench) -> None:
+    """It may take the worker with it, and what is not written yet."""
+    bench.add("first.test", "second.test", **EXPIRED)
+    seen: list[Any] = []
+
+    async def visit(claim: Claim, _way: GiveWay) -> Outcome:
+        if claim.domain == "second.test":
+            seen.append(bench.column("status")["first.test"])
+        return FOUND
+
+    await bench.run(visit, concurrency=4)
+    assert seen == ["completed"]
+
+
 async def claimed(bench: Bench, domain: str) -> None:
     """Wait until a run has claimed a row; it says nothing before it begins the visit."""
     async with asyncio.timeout(LONG.total_seconds()):
