@@ -9,8 +9,7 @@ from datetime import timedelta
 from domainsched.fetch.budget import Budget
 
 SILENT = timedelta(seconds=1)
-"""Of a visit's own time: most sites have answered by then. Where half the sites never did, the rest
-of 2,000 were done after 32 s instead of 127 (after 53 with three seconds; alone after 27)."""
+"""Of a visit's own time: most sites have answered by then (tests/benchmarks/tail.py)."""
 _AGAIN = timedelta(seconds=0.5)
 _LATE = timedelta(milliseconds=50)
 """A clock that calls so late is ours to blame: we are busy, and more visits would not help."""
