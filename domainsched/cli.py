@@ -476,7 +476,8 @@ def watch(
     terminal a view shows the queue. A database that is lost later on is waited for. SIGTERM ends it
     with exit code 0, after what is in flight.
 
-    With --observe it does nothing itself: it shows the queue, and in a pipe a line for each change.
+    With --observe it does nothing itself: it shows the queue, and in a pipe a line for each change
+    it sees.
     """
     session = _begun(ctx, locals())
     patience = _duration("--timeout", give_up_after)
