@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from signal import Signals
 from threading import Condition, Thread
@@ -18,6 +20,7 @@ from typing import IO, Any
 import pytest
 from conftest import Database
 from sites import Sites
+from zygote import Process, Zygote
 
 PATIENCE = 60.0
 """Seconds after which what is waited for will not come."""
@@ -25,6 +28,8 @@ PATIENCE = 60.0
 with_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 DOMAINSCHED = (sys.executable, "-m", "domainsched")
+EXECUTED = ("env",)
+"""A wrapper, by which the program is a shell's child and nobody's fork."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +50,30 @@ class Program:
     """A running program whose streams are pipes, as under cron."""
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], directory: Path
+        self, surroundings: Surroundings, arguments: Sequence[str], wrapper: Sequence[str]
     ) -> None:
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-            cwd=directory,
-        )
-        self._heard = {"out": "", "err": ""}
+        pipes = {"out": os.pipe(), "err": os.pipe()}
+        with Path(os.devnull).open() as nothing:
+            ends = [writing for _, writing in pipes.values()]
+            streams = [nothing.fileno(), *ends]
+            self._process = launch(surroundings, arguments, streams, wrapper=wrapper)
+        for end in ends:
+            os.close(end)
+        self._heard = dict.fromkeys(pipes, "")
         self._changed = Condition()
         self._listeners = [
-            Thread(target=self._listen, args=(name, stream), daemon=True)
-            for name, stream in (("out", self._process.stdout), ("err", self._process.stderr))
+            Thread(target=self._listen, args=(name, open(reading)), daemon=True)  # noqa: SIM115, PTH123 - closed where it is read
+            for name, (reading, _) in pipes.items()
         ]
         for listener in self._listeners:
             listener.start()
 
     def _listen(self, name: str, stream: IO[str]) -> None:
-        for line in stream:
-            with self._changed:
-                self._heard[name] += line
-                self._changed.notify_all()
+        with stream:
+            for line in stream:
+                with self._changed:
+                    self._heard[name] += line
+                    self._changed.notify_all()
 
     @property
     def pid(self) -> int:
@@ -98,9 +102,6 @@ class Program:
         with suppress(ProcessLookupError):
             self._process.kill()
         self.end()
-        for stream in (self._process.stdout, self._process.stderr):
-            assert stream is not None
-            stream.close()
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,7 @@ class Surroundings:
     @contextmanager
     def start(self, *arguments: str, wrapper: Sequence[str] = ()) -> Iterator[Program]:
         """Start `domainsched`; it does not outlive the block."""
-        command = (*wrapper, *DOMAINSCHED, *arguments)
-        program = Program(command, self.environment, self.directory)
+        program = Program(self, arguments, wrapper)
         try:
             yield program
         finally:
@@ -134,6 +134,38 @@ class Surroundings:
         """Run `domainsched` to its end."""
         with self.start(*arguments, wrapper=wrapper) as program:
             return program.end()
+
+
+def launch(
+    surroundings: Surroundings,
+    arguments: Sequence[str],
+    streams: Sequence[int],
+    *,
+    wrapper: Sequence[str] = (),
+    new_session: bool = False,
+) -> Process | subprocess.Popen[bytes]:
+    """Start `domainsched` with copies of these streams, the cheapest way that is as good."""
+    environment, directory = surroundings.environment, surroundings.directory
+    if sys.platform == "linux" and not wrapper and zygote().can_start(environment):
+        return zygote().start(arguments, environment, directory, streams, new_session=new_session)
+    given, said, cried = streams
+    return subprocess.Popen(
+        [*wrapper, *DOMAINSCHED, *arguments],
+        stdin=given,
+        stdout=said,
+        stderr=cried,
+        env=environment,
+        cwd=directory,
+        start_new_session=new_session,
+    )
+
+
+@cache
+def zygote() -> Zygote:
+    """Forks most programs of this test process: loading one takes longer than what it then does."""
+    made = Zygote(Surroundings(Path.cwd()).environment)
+    atexit.register(made.close)
+    return made
 
 
 def to_sites(sites: Sites) -> dict[str, str]:

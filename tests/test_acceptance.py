@@ -8,7 +8,7 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from conftest import Database, reachable_directory
 from legacy import TENANT, Generation, install
-from programs import Surroundings, descendants, has_ended, to_sites, with_proc
+from programs import EXECUTED, Surroundings, descendants, has_ended, to_sites, with_proc
 from psycopg.pq import PGconn, Ping
 from sites import Sites, never, page, redirect
 from world import PrivateServer, World, behind, cut_off, meeting, names, run_together
@@ -282,8 +282,12 @@ def renamed(server: Mapping[str, str], world: World) -> Iterator[None]:
     """Let nobody find the database."""
     name = world.database.keywords["dbname"]
     with psycopg.connect(**server, autocommit=True) as connection:  # type: ignore[arg-type]
-        cut_off(world)
-        connection.execute(f"ALTER DATABASE {name} RENAME TO {name}_away")
+        is_renamed = False
+        while not is_renamed:
+            cut_off(world)
+            with suppress(psycopg.errors.ObjectInUse):  # somebody came back in between
+                connection.execute(f"ALTER DATABASE {name} RENAME TO {name}_away")
+                is_renamed = True
         try:
             yield
         finally:
@@ -403,7 +407,8 @@ def test_the_password_of_the_database_is_nowhere_to_be_seen(world: World, gate: 
     place = replace(world.database, keywords=world.database.keywords | {"password": PASSWORD})
     world.add("done.test")
     world.add("held.test", behaviour=behind(gate))
-    with world.start("process", "--json", "-vv", DATABASE_URL=place.url) as program:
+    surroundings = world.domainsched(DATABASE_URL=place.url)
+    with surroundings.start("process", "--json", "-vv", wrapper=EXECUTED) as program:
         program.wait_for('"done.test"')
         world.sites.wait_for_requests("held.test")
         children = descendants(program.pid)

@@ -23,7 +23,8 @@ from uuid import uuid4
 
 import pytest
 from conftest import Database, reachable_directory
-from programs import DOMAINSCHED, PATIENCE, Ended, Surroundings
+from programs import PATIENCE, Ended, Surroundings, launch
+from zygote import Process
 
 from domainsched import __version__
 from domainsched.columns import PURPOSES
@@ -82,7 +83,7 @@ class Terminal:
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], keyboard: int, screens: Mapping[str, int]
+        self, process: Process | subprocess.Popen[bytes], keyboard: int, screens: Mapping[str, int]
     ) -> None:
         self._process, self._keyboard = process, keyboard
         self._shown = dict.fromkeys(screens, "")
@@ -136,15 +137,9 @@ def terminal(
         modes[3] &= ~termios.ECHO
         termios.tcsetattr(slave, termios.TCSANOW, modes)
     (front, front_end), (back, back_end) = pairs
-    process = subprocess.Popen(
-        [*DOMAINSCHED, *arguments],
-        stdin=front_end,
-        stdout=front_end,
-        stderr=back_end,
-        env={**surroundings.environment, "TERM": term},
-        cwd=surroundings.directory,
-        start_new_session=True,
-    )
+    with_term = replace(surroundings, variables={**surroundings.variables, "TERM": term})
+    streams = (front_end, front_end, back_end)
+    process = launch(with_term, arguments, streams, new_session=True)
     os.close(front_end)
     os.close(back_end)
     running = Terminal(process, front, {"out": front, "err": back})

@@ -25,7 +25,7 @@ import psycopg
 import pytest
 from fleet import Fleet, Worker, fleet
 from history import SUPERVISOR, History, Step, install, violations
-from programs import PATIENCE, descendants, has_ended, with_proc
+from programs import EXECUTED, PATIENCE, descendants, has_ended, with_proc
 from sites import Behaviour, Exchange, Received, never, page, redirect, sequence
 from world import World, behind
 
@@ -642,7 +642,7 @@ def test_a_worker_of_the_fleet_is_as_one_that_a_shell_starts(
     surroundings = world.domainsched(DOMAINSCHED_LIMIT="1")
     with (
         fleet(tmp_path, surroundings.environment) as ships,
-        surroundings.start("process", "--json") as program,
+        surroundings.start("process", "--json", wrapper=EXECUTED) as program,
     ):
         worker = ships.start("process", "--json")
         for name in ("a.test", "b.test"):
@@ -680,7 +680,7 @@ def test_a_worker_of_the_fleet_ends_and_speaks_as_one_that_a_shell_starts(
     world: World, tmp_path: Path, arguments: list[str], variables: dict[str, str]
 ) -> None:
     surroundings = world.domainsched(**variables)
-    ended = surroundings.run(*arguments)
+    ended = surroundings.run(*arguments, wrapper=EXECUTED)
     with fleet(tmp_path, surroundings.environment) as ships:
         worker = ships.start(*arguments)
         code = ships.end(worker)
