@@ -54,10 +54,11 @@ Way = Callable[[Mapping[str, str]], AbstractContextManager[Mapping[str, str]]]
 """From keywords that lead straight to a database to those that lead there so."""
 
 
-LONG = {
+LONG = tuple(
     f"test_{name}"
-    for name in ("phases", "outages", "storm", "crash_sites", "many_workers", "machines", "watch")
-}
+    for name in ("storm", "phases", "outages", "crash_sites", "many_workers", "machines", "watch")
+)
+"""Modules whose tests wait for long; the longest of all is in the first."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,8 +72,23 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the modules that wait longest: with them at the end, all workers wait for one."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    """Deal what takes long evenly, for each worker of pytest-xdist to begin with.
+
+    Each is given an equal part, one after the other; with a long test at the end of one, all would
+    wait for it.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = sorted(
+        (item for item in items if item.path.stem in LONG),
+        key=lambda item: LONG.index(item.path.stem),
+    )
+    short = [item for item in items if item.path.stem not in LONG]
+    share, dealt = len(items) // workers, list[pytest.Item]()
+    for number in range(workers):
+        own = long[number::workers]
+        dealt += own + short[: share - len(own)]
+        del short[: share - len(own)]
+    items[:] = dealt + short
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

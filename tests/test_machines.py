@@ -171,7 +171,10 @@ def first_behind(gate: Event) -> Behaviour:
     return behave
 
 
-PROCESS = ("process", "--concurrency", "2", "--lease", "40s", "--timeout", "20s")
+CONCURRENCY = 2
+PLACES = WORKERS * CONCURRENCY
+"""Of a machine."""
+PROCESS = ("process", "--concurrency", str(CONCURRENCY), "--lease", "40s", "--timeout", "20s")
 
 
 # --- the test ---------------------------------------------------------------------------------
@@ -222,15 +225,15 @@ def test_what_a_machine_held_that_is_cut_off_is_done_by_others_and_its_results_a
     world.add(*everything, behaviour=first_behind(gate))
     cut, returning, staying = machines
     with working(surroundings, machines) as (of_cut, of_returning, of_staying):
-        for name in everything[:12]:
+        for name in everything:  # silent sites give way, so that nothing is left to be claimed
             world.sites.wait_for_requests(name, timeout=60)
         lost, stale = hosts_of(world, of_cut), hosts_of(world, of_returning)
-        assert (len(lost), len(stale)) == (4, 4)
+        assert min(len(lost), len(stale)) >= PLACES
         cut.pull_the_cable()
         returning.pull_the_cable()
         gate.set()
         assert [program.end(BOUND) for program in of_staying] == [Ended(0, "", "")] * WORKERS
-        assert statuses(world) == {"completed": 10, "processing": 8}
+        assert statuses(world)["processing"] == len(lost | stale)
 
         world.execute("UPDATE domains SET due_at = now() WHERE status = 'processing'")
         assert surroundings.run(*PROCESS, wrapper=staying.wrapper) == Ended(0, "", "")
