@@ -174,7 +174,8 @@ def first_behind(gate: Event) -> Behaviour:
 CONCURRENCY = 2
 PLACES = WORKERS * CONCURRENCY
 """Of a machine."""
-PROCESS = ("process", "--concurrency", str(CONCURRENCY), "--lease", "40s", "--timeout", "20s")
+OPTIONS = f"--limit 0 --concurrency {CONCURRENCY} --lease 40s --timeout 20s"
+PROCESS = ("process", *OPTIONS.split())
 
 
 # --- the test ---------------------------------------------------------------------------------
