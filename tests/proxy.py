@@ -82,6 +82,8 @@ class Link:
         self._from_client, self._to_client = client
         self._from_server, self._to_server = server
         self._deaf = False
+        self._answer: bytes | None = None
+        """To what was executed before it was to be forwarded."""
         self.muted = False
         """Half open for ever, also when the network is sound again."""
         self._answered = asyncio.Event()
@@ -132,6 +134,11 @@ class Link:
         await self._answered.wait()
         self._deaf = deaf
 
+    async def execute(self, statement: str) -> None:
+        """Have the server execute what is to be forwarded; its answer is forwarded instead."""
+        self._answer = b""
+        await self.ask(statement)
+
     async def _requests(self) -> None:
         start_up = await _start_up(self._from_client)
         if not self._is_silent:
@@ -140,8 +147,16 @@ class Link:
             kind, message = await _message(self._from_client)
             if kind in _STATEMENTS:
                 await self._statement(message.split(b"\0")[_STATEMENTS[kind]].decode())
-            if not self._is_silent:
-                self._to_server.write(message_of(kind, message))
+            self._forward(message_of(kind, message))
+
+    def _forward(self, request: bytes) -> None:
+        answer, self._answer = self._answer, None
+        if self._is_silent:
+            return
+        if answer is None:
+            self._to_server.write(request)
+        else:
+            self._to_client.write(answer)
 
     async def _statement(self, text: str) -> None:
         self._proxy.statements.append(text)
@@ -153,6 +168,8 @@ class Link:
             kind, message = await _message(self._from_server)
             if not self._deaf and not self._is_silent:
                 self._to_client.write(message_of(kind, message))
+            elif self._answer is not None:
+                self._answer += message_of(kind, message)
             if kind == b"Z":
                 self._answered.set()
 
@@ -300,7 +317,7 @@ class Hold:
         if self._awaited:
             return
         if self._point.committed:
-            await link.ask(text)
+            await link.execute(text)
         self._held.set()
         await self._let_go.wait()
 

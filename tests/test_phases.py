@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, getsignal, signal
 from threading import BoundedSemaphore, Event
 from typing import Any
@@ -29,8 +29,8 @@ PLAIN = {"sslmode": "disable", "gssencmode": "disable"}
 POISON = b"<dl a=</dl>" * 180_000
 """Takes the parser over a minute; a page is given 5 s."""
 
-CLAIMED = ("WITH picked", "COMMIT")
-SETTLED = ("jsonb_to_recordset", "COMMIT")
+CLAIMED = ("WITH picked",)
+SETTLED = ("jsonb_to_recordset",)
 
 
 # --- phases -----------------------------------------------------------------------------------
@@ -178,7 +178,6 @@ BRIEF = ("process", "--limit", "1", "--grace", "500ms")
 PHASES = (
     Phase("connecting", Point(), "pending", is_opening=True),
     Phase("opening", Point(("BEGIN",)), "pending", is_opening=True),
-    Phase("before-claim", Point(("COMMIT", "BEGIN")), "pending"),
     Phase("claim-sent", Point(CLAIMED), "pending"),
     Phase("claim-committed", Point(CLAIMED, committed=True), "processing"),
     visited("fetching", NEVER, behaviour=behind, reached=until_fetching),
@@ -186,12 +185,11 @@ PHASES = (
         "extracting", NEVER, "processing", visits=1, arguments=BRIEF,
         behaviour=lambda _: page(POISON), reached=until_extracting,
     ),
-    visited("before-settle", Point((*CLAIMED, "BEGIN"))),
     visited("settle-sent", Point(SETTLED)),
     done("settle-committed", Point(SETTLED, committed=True)),
     visited("heartbeat", Point(("SET due_at",)), arguments=BEATING, behaviour=behind),
     Phase(
-        "releasing", Point(("greatest(d.attempts", "COMMIT")), "processing", visits=1,
+        "releasing", Point(("greatest(d.attempts",)), "processing", visits=1,
         arguments=BRIEF, behaviour=behind, reached=until_releasing,
     ),
     done("closing", Point((*SETTLED, "BEGIN"))),
@@ -337,13 +335,10 @@ async def test_after_a_run_signals_do_what_they_did_before() -> None:
 
 # --- overtaken --------------------------------------------------------------------------------
 
-UNRELEASED = replace(the("releasing"), point=Point(("greatest(d.attempts",)))
 
-
-@pytest.mark.parametrize(
-    "phase", [the("before-settle"), UNRELEASED], ids=["before-settle", "releasing"]
-)
-def test_who_lost_its_lease_does_nothing_to_the_row_of_another(world: World, phase: Phase) -> None:
+@pytest.mark.parametrize("name", ["settle-sent", "releasing"])
+def test_who_lost_its_lease_does_nothing_to_the_row_of_another(world: World, name: str) -> None:
+    phase = the(name)
     with staged(phase, world) as scene:
         gate = Event()
         world.sites.add(phase.domain, behaviour=behind(gate))

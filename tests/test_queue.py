@@ -30,6 +30,7 @@ from tables import (
     made_once,
     stranger,
     take,
+    until,
     url,
 )
 
@@ -740,7 +741,7 @@ async def test_what_an_owner_lets_be_null_or_short_is_claimed_all_the_same(
 
 
 class Accident:
-    """Cuts the connection around the n-th COMMIT that is sent after it was armed."""
+    """Cuts the connection around the next message with a COMMIT that is sent after it was armed."""
 
     def __init__(self, proxy: Proxy, *, committed: bool) -> None:
         self.proxy, self.committed, self.happened = proxy, committed, False
@@ -749,17 +750,17 @@ class Accident:
         self.proxy.on_statement = self
 
     async def __call__(self, statement: str, link: Link) -> None:
-        if statement != COMMIT:
+        if not statement.endswith(COMMIT):
             return
         self.proxy.on_statement, self.happened = None, True
         if self.committed:
-            await link.ask(COMMIT)
+            await link.ask(statement)
         raise ConnectionResetError
 
 
 @asynccontextmanager
 async def shaken(bench: Bench, *, committed: bool) -> AsyncIterator[tuple[Queue, Accident]]:
-    """A queue whose next COMMIT is cut off from its answer, or does not arrive."""
+    """A queue whose next message is cut off from its answer, or does not arrive."""
     async with proxied(bench.place.keywords) as proxy, Database(proxy.url) as database:
         accident = Accident(proxy, committed=committed)
         yield Queue(database, bench.table), accident
@@ -833,15 +834,17 @@ async def test_a_commit_that_arrives_late_is_waited_for(bench: Bench, ending: Tr
         (claim,) = (await take(queue)).claims
 
         async def late(statement: str, link: Link) -> None:
-            if statement != COMMIT:
+            if not statement.endswith(COMMIT):
                 return
             proxy.on_statement = look
+            await link.ask(statement.removesuffix(COMMIT))
             link.hang_up()
             await looked.wait()
             await link.ask(COMMIT)
+            raise ConnectionResetError
 
         async def look(statement: str, _: Link) -> None:
-            if statement == COMMIT:
+            if "d.status <> 'processing'" in statement:
                 looked.set()
 
         looked = asyncio.Event()
@@ -850,17 +853,41 @@ async def test_a_commit_that_arrives_late_is_waited_for(bench: Bench, ending: Tr
     assert bench.row()["status"] != "processing"
 
 
+async def test_a_claim_that_is_committed_late_is_waited_for(bench: Bench) -> None:
+    """Asked too early what became of it, the database would say: nothing; and claim others."""
+    bench.add("a.test", "b.test", "c.test")
+    token, looked = uuid4(), asyncio.Event()
+    async with proxied(bench.place.keywords) as proxy, Database(proxy.url) as database:
+
+        async def late(statement: str, link: Link) -> None:
+            proxy.on_statement = look
+            await link.ask(statement.removesuffix(COMMIT))
+            link.hang_up()
+            await looked.wait()
+            await asyncio.to_thread(until, bench.superuser, "wait_event = 'advisory'")
+            await link.ask(COMMIT)
+            raise ConnectionResetError
+
+        async def look(statement: str, _: Link) -> None:
+            assert "WITH picked" not in statement
+            looked.set()
+
+        proxy.on_statement = late
+        claimed = await take(Queue(database, bench.table), 2, token)
+    assert domains(claimed) == ["a.test", "b.test"]
+    assert bench.row("c.test")["status"] == "pending"
+
+
 async def test_who_lost_the_lease_while_cut_off_is_told(bench: Bench) -> None:
     bench.add("a.test")
     async with proxied(bench.place.keywords) as proxy, Database(proxy.url) as database:
         queue = Queue(database, bench.table)
         (claim,) = (await take(queue)).claims
 
-        async def lost(statement: str, link: Link) -> None:
-            if statement != COMMIT:
+        async def lost(statement: str, _: Link) -> None:
+            if not statement.endswith(COMMIT):
                 return
             proxy.on_statement = None
-            await link.ask("ROLLBACK")
             await reset(bench)
             raise ConnectionResetError
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -30,10 +30,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from legacy import TENANT
+from psycopg.rows import TupleRow
 from tables import LEASE, Bench, Maker, benched, made_once, stranger, take, url
 
 from domainsched.database.adding import Order
-from domainsched.database.connection import Cursor, Database
+from domainsched.database.connection import Database
 from domainsched.database.queue import Claimed, Queue
 from domainsched.database.selection import Selection
 from domainsched.database.store import Store
@@ -212,15 +213,14 @@ class Lossy(Database):
 
     loss: Loss | None = None
 
-    @asynccontextmanager
-    async def transaction(self, **options: Any) -> AsyncIterator[Cursor]:  # noqa: ANN401 - handed on
+    async def at_once(self, *arguments: Any, **options: Any) -> list[TupleRow]:  # noqa: ANN401 - handed on
         loss, self.loss = self.loss, None
-        async with super().transaction(**options) as cursor:
-            yield cursor
-            if loss is Loss.ROLLED_BACK:
-                raise AnswerLost
+        if loss is Loss.ROLLED_BACK:
+            raise AnswerLost
+        rows = await super().at_once(*arguments, **options)
         if loss is Loss.COMMITTED:
             raise AnswerLost
+        return rows
 
     async def run(
         self, operation: Callable[[], Awaitable[T]], *, patience: timedelta | None = None

@@ -6,11 +6,12 @@ Work is counted in rows scanned and in buffers touched, not in time.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Self
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -20,7 +21,7 @@ from legacy import TENANT
 from psycopg.rows import TupleRow
 from tables import LEASE, Bench, Maker, benched, made_once, take, url
 
-from domainsched.database.connection import Cursor, Database
+from domainsched.database.connection import Database
 from domainsched.database.queue import Queue
 from domainsched.models import Claim, Complete, Fail, Failed, Kind, Retry
 
@@ -77,38 +78,38 @@ def _is_scan(node: dict[str, Any]) -> bool:
     return "Scan" in kind and (node.get("Relation Name") == "domains" or "Index Name" in node)
 
 
-class Explained(psycopg.AsyncCursor[TupleRow]):
-    """Has each of our statements explained, executed and undone, before it executes it."""
-
-    plans: list[Plan]
-
-    async def execute(self, query: Any, params: Any = None, **options: Any) -> Self:  # noqa: ANN401 - as psycopg has it
-        if isinstance(query, bytes):
-            await super().execute("SAVEPOINT explain")
-            await super().execute(b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + query, params)
-            ((explained,),) = await self.fetchone() or ((None,),)
-            self.plans.append(Plan(query.decode(), explained["Plan"]))
-            await super().execute("ROLLBACK TO explain")
-        return await super().execute(query, params, **options)
-
-
 class Explaining(Database):
-    """A database that explains what it is told, and can lose the answer to a commit."""
+    """A database that explains what it is told, and can lose an answer.
+
+    Each statement is explained, executed and undone, before it is executed.
+    """
 
     def __init__(self, place: Place) -> None:
         super().__init__(url(place))
         self.plans: list[Plan] = []
         self.loses_next = False
 
-    @asynccontextmanager
-    async def transaction(self, **options: Any) -> AsyncIterator[Cursor]:  # noqa: ANN401 - handed on
-        async with super().transaction(**options) as cursor:
-            explained = Explained(cursor.connection)
-            explained.plans = self.plans
-            yield explained
+    async def at_once(
+        self,
+        statement: bytes,
+        values: Mapping[str, Any],
+        *,
+        settings: str = "",
+        after: UUID | None = None,
+    ) -> list[TupleRow]:
+        async with self.transaction(settings=settings) as cursor:
+            explaining = psycopg.AsyncClientCursor(cursor.connection)
+            await explaining.execute(
+                b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement, values
+            )
+            (((explained,),),) = await explaining.fetchall()
+            self.plans.append(Plan(statement.decode(), explained["Plan"]))
+            raise psycopg.Rollback
+        rows = await super().at_once(statement, values, settings=settings, after=after)
         if self.loses_next:
             self.loses_next = False
             raise psycopg.OperationalError("the answer was lost")
+        return rows
 
 
 async def explained(bench: Bench) -> list[Plan]:

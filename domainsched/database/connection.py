@@ -12,10 +12,11 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache
-from typing import LiteralString, Self, TypeVar
+from typing import Any, LiteralString, Self, TypeVar
+from uuid import UUID
 
 import psycopg
 from psycopg import conninfo, sql
@@ -136,6 +137,27 @@ class Database:
             with _watchdog(connection, bound or statement_timeout + GRACE):
                 async with _transaction(connection, begin) as cursor:
                     yield cursor
+
+    async def at_once(
+        self,
+        statement: bytes,
+        values: Mapping[str, Any],
+        *,
+        settings: str = "",
+        after: UUID | None = None,
+    ) -> list[TupleRow]:
+        """Execute one statement in a transaction of its own, and return its rows.
+
+        All goes in one message, its values written into it, for each message is a round trip. When
+        the connection is lost meanwhile, it may be committed, or yet be: with the same `after`,
+        what is sent next begins only when that has ended. Raises psycopg's errors, as above.
+        """
+        begin = self._begin(_READ_WRITE, STATEMENT_TIMEOUT, LOCK_TIMEOUT, settings)
+        message = b";".join((begin, b"" if after is None else _behind(after), statement, b"COMMIT"))
+        async with self._turn:
+            connection = await self._connected()
+            with _watchdog(connection, STATEMENT_TIMEOUT + GRACE):
+                return await _at_once(connection, message, values)
 
     async def outside_transaction(self, statement: Query) -> None:
         """Execute one statement that may not stand in a transaction (CREATE INDEX CONCURRENTLY)."""
@@ -268,6 +290,26 @@ async def _transaction(
                 raise
         else:
             await connection.commit()
+
+
+async def _at_once(
+    connection: psycopg.AsyncConnection[TupleRow], message: bytes, values: Mapping[str, Any]
+) -> list[TupleRow]:
+    """Send what ends in a COMMIT; after an error that is not reached."""
+    async with psycopg.AsyncClientCursor(connection) as cursor:
+        try:
+            await cursor.execute(message, values)
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):
+                await connection.rollback()
+            raise
+        await cursor.set_result(-2)
+        return await cursor.fetchall()
+
+
+def _behind(key: UUID) -> bytes:
+    """Wait for the transactions that share a key; this one has it until it ends."""
+    return b"SELECT pg_advisory_xact_lock(%d)" % int.from_bytes(key.bytes[8:], signed=True)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from operator import itemgetter
 from typing import Any, LiteralString
 from uuid import UUID
@@ -19,7 +20,7 @@ from psycopg import sql
 from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 
-from domainsched.database.connection import PATIENCE, Cursor, Database
+from domainsched.database.connection import PATIENCE, Database
 from domainsched.database.schema import Table
 from domainsched.errors import DatabaseError, Refused
 from domainsched.models import (
@@ -272,7 +273,7 @@ class Queue:
         picked = (_PICK_DUE if wanted is None else _PICK_WANTED).format(**names)
         # As bytes: to put one together takes longer than to execute it.
         self._claim = _CLAIM.format(**names, picked=picked, also=_after_comma(also)).as_bytes()
-        self._settle = _settle_statement(table, names).as_bytes()
+        self._settlement = _Settlement(table, names)
         self._claimed = _CLAIMED.format(**names).as_bytes()
         self._first_due = _FIRST_DUE.format(**names).as_bytes()
         self._extend = _EXTEND.format(**names).as_bytes()
@@ -317,19 +318,17 @@ class Queue:
         return rows
 
     async def _claim_rows(self, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        unsure = False
-        values["refused"] = [str(row_id) for row_id in self._refused]
+        unsure, values["refused"] = False, [str(row_id) for row_id in self._refused]
+        execute = partial(
+            self._database.at_once, values=values, settings=self._reading, after=values["token"]
+        )
 
         async def operation() -> list[tuple[Any, ...]]:
             nonlocal unsure
-            async with self._database.transaction(settings=self._reading) as cursor:
-                if unsure:
-                    await cursor.execute(self._claimed, values)
-                    if rows := await cursor.fetchall():
-                        return rows
-                unsure = True
-                await cursor.execute(self._claim, values)
-                return await cursor.fetchall()
+            if unsure and (rows := await execute(self._claimed)):
+                return rows
+            unsure = True
+            return await execute(self._claim)
 
         return await self._database.run(operation, patience=PATIENCE)
 
@@ -341,16 +340,15 @@ class Queue:
             raise error
         values = {"refused": [str(row) for row in self._refused], "tenant": self._tenant}
 
-        async def operation() -> tuple[Any, ...] | None:
-            async with self._database.transaction(settings=self._reading) as cursor:
-                await cursor.execute(self._first_due, values)
-                return await cursor.fetchone()
-
-        row = await self._database.run(operation, patience=PATIENCE)
-        if row is None:
+        rows = await self._database.run(
+            lambda: self._database.at_once(self._first_due, values, settings=self._reading),
+            patience=PATIENCE,
+        )
+        if not rows:
             raise error
-        self._refused.append(row[0])
-        logger.warning("the table refuses the claim of %s, left out: %s", row[1], error.why)
+        ((row_id, domain),) = rows
+        self._refused.append(row_id)
+        logger.warning("the table refuses the claim of %s, left out: %s", domain, error.why)
         return 1
 
     async def extend(self, claims: Iterable[Claim], lease: timedelta) -> set[RowId]:
@@ -359,13 +357,8 @@ class Queue:
         Those not returned are held no more, or locked by somebody at the moment: then nobody else
         can claim them either, and the next extension is soon enough.
         """
-        query, parameters = self._extend, {**_pairs(claims), "lease": lease}
-
-        async def operation() -> set[RowId]:
-            async with self._database.transaction() as cursor:
-                return await _ids(cursor, query, parameters)
-
-        return await self._database.run(operation, patience=PATIENCE)
+        values = {**_pairs(claims), "lease": lease}
+        return await self._database.run(lambda: self._ids(self._extend, values), patience=PATIENCE)
 
     async def release(self, claims: Iterable[Claim]) -> set[RowId]:
         """End claims without counting the attempt; the rows are due at once."""
@@ -413,16 +406,16 @@ class Queue:
         if not endings:
             return set()
         claims = [claim for claim, _ in endings]
-        rows = Jsonb([_record(claim, transition) for claim, transition in endings])
-        return await self._end(self._settle, claims, {**_pairs(claims), "rows": rows})
+        records = [_record(claim, transition) for claim, transition in endings]
+        values = {**_pairs(claims), "rows": Jsonb(records)}
+        return await self._end(self._settlement.of(records), claims, values)
 
     async def _end(
-        self, query: bytes, claims: Sequence[Claim], parameters: dict[str, object]
+        self, query: bytes, claims: Sequence[Claim], values: dict[str, object]
     ) -> set[RowId]:
         """End claims, and again those that somebody locks; if they stay so, leave them.
 
-        Repeated, it finds also those that had been ended after all. In this order: while a commit
-        of ours is still under way, its rows are locked and held; then they are seen as ended.
+        Repeated, it finds also those that had been ended after all.
         """
         ended: set[RowId] = set()
         locked: set[RowId] = set()
@@ -430,15 +423,8 @@ class Queue:
 
         async def operation() -> None:
             nonlocal ended, locked, unsure
-            locked = set()
-            async with self._database.transaction() as cursor:
-                done = await _ids(cursor, query, parameters)
-                all_done = len(done) == len(claims)
-                held = set() if all_done else await _ids(cursor, self._held, parameters)
-                if unsure:
-                    done |= await _ids(cursor, self._ended, parameters)
-                unsure = True
-            ended, locked = done, held
+            locked, repeated, unsure = set(), unsure, True
+            ended, locked = await self._fates(query, claims, values, repeated=repeated)
             if locked:  # what is not has been committed
                 raise LockNotAvailable("an open transaction of somebody else's locks the row")
 
@@ -452,27 +438,62 @@ class Queue:
                     self._leave(claim, error)
         return ended
 
+    async def _fates(
+        self,
+        query: bytes,
+        claims: Sequence[Claim],
+        values: dict[str, object],
+        *,
+        repeated: bool,
+    ) -> tuple[set[RowId], set[RowId]]:
+        """End claims; say which are ended, and which are still held, for somebody locks them.
 
-def _settle_statement(table: Table, names: dict[str, sql.Composable]) -> sql.Composed:
-    present = filled_columns(table)
-    assignments = [
-        *(_assignment(column) for column in present),
-        *table.stamp("updated_at", "last_scan"),
-        *_on_success(table),
-        *_on_error(table),
-    ]
-    definitions = [
-        sql.SQL(", {} {}").format(
-            sql.Identifier(column),
-            table.type_of(column),
-        )
-        for column in present
-    ]
-    return _SETTLE.format(
-        **names,
-        assignments=_after_comma(assignments),
-        definitions=sql.Composed(definitions),
-    )
+        In this order: while a commit of ours is still under way, its rows are locked and held; then
+        they are seen as ended.
+        """
+        ended = await self._ids(query, values)
+        if len(ended) == len(claims):
+            return ended, set()
+        held = await self._ids(self._held, values)
+        if repeated:
+            ended |= await self._ids(self._ended, values)
+        return ended, held
+
+    async def _ids(self, query: bytes, values: dict[str, object]) -> set[RowId]:
+        return {row[0] for row in await self._database.at_once(query, values)}
+
+
+class _Settlement:
+    """The statement that settles."""
+
+    def __init__(self, table: Table, names: Mapping[str, sql.Composable]) -> None:
+        mark = sql.SQL("\0")
+        also = [*table.stamp("updated_at", "last_scan"), *_on_success(table), *_on_error(table)]
+        whole = _SETTLE.format(**names, definitions=mark, assignments=mark + _after_comma(also))
+        self._head, self._middle, self._tail = whole.as_bytes().split(b"\0")
+        self._definitions = {
+            column: sql.SQL(", {} {}")
+            .format(sql.Identifier(column), table.type_of(column))
+            .as_bytes()
+            for column in filled_columns(table)
+        }
+        self._assignments = {
+            column: _after_comma([_assignment(column)]).as_bytes() for column in self._definitions
+        }
+
+    def of(self, records: Sequence[Mapping[str, Any]]) -> bytes:
+        """Write only the columns of which something was found.
+
+        The others keep what they hold; to have them parsed takes longer than to write the rows.
+        """
+        present = {
+            name for record in records for name, value in record.items() if value is not None
+        }
+        found = [column for column in self._definitions if column in present]
+        return b"".join((
+            self._head, *(self._definitions[column] for column in found),
+            self._middle, *(self._assignments[column] for column in found), self._tail,
+        ))  # fmt: skip
 
 
 def filled_columns(table: Table) -> list[str]:
@@ -558,8 +579,3 @@ def _pairs(claims: Iterable[Claim]) -> dict[str, object]:
         "ids": [str(claim.id) for claim in held],
         "tokens": [str(claim.token) for claim in held],
     }
-
-
-async def _ids(cursor: Cursor, query: bytes, parameters: dict[str, Any]) -> set[RowId]:
-    await cursor.execute(query, parameters)
-    return {row[0] for row in await cursor.fetchall()}
