@@ -7,10 +7,9 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tenacity import AsyncRetrying
 
 from domainsched.models import Failed, Kind
-from domainsched.retry import Policy, backoff, database_retrying
+from domainsched.retry import Policy, backoff, repeated
 
 NO_WISH = Failed(Kind.TIMEOUT, "no page within 30 s")
 JUST_BELOW_ONE = 1 - 2**-53
@@ -104,20 +103,20 @@ class Flaky:
         return "answer"
 
 
-def retrying(patience: timedelta) -> AsyncRetrying:
-    return database_retrying(lambda error: isinstance(error, Lost), patience)
+async def retried(operation: Flaky, patience: timedelta) -> str:
+    return await repeated(operation, lambda error: isinstance(error, Lost), patience)
 
 
 async def test_an_operation_is_repeated_while_the_database_is_lost() -> None:
     operation = Flaky(Lost(), Lost())
-    assert await retrying(timedelta(seconds=30))(operation) == "answer"
+    assert await retried(operation, timedelta(seconds=30)) == "answer"
     assert operation.asked == 3
 
 
 async def test_an_error_that_no_waiting_mends_is_raised_at_once() -> None:
     operation = Flaky(ValueError("refused"), Lost())
     with pytest.raises(ValueError, match="refused"):
-        await retrying(timedelta(seconds=30))(operation)
+        await retried(operation, timedelta(seconds=30))
     assert operation.asked == 1
 
 
@@ -125,5 +124,5 @@ async def test_when_patience_ends_the_last_error_is_raised_as_it_was() -> None:
     last = Lost("last")
     operation = Flaky(Lost("first"), last, Lost("not reached"))
     with pytest.raises(Lost) as caught:
-        await retrying(timedelta(seconds=0.1))(operation)
+        await retried(operation, timedelta(seconds=0.1))
     assert (caught.value is last, operation.asked) == (True, 2)

@@ -14,7 +14,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any, LiteralString, Self, TypeVar
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from psycopg.rows import TupleRow
 from domainsched.database.moments import read_any_time
 from domainsched.dburl import DatabaseUrl, redact
 from domainsched.errors import DatabaseError, Refused
-from domainsched.retry import database_retrying
+from domainsched.retry import repeated
 
 T = TypeVar("T")
 Cursor = psycopg.AsyncCursor[TupleRow]
@@ -177,12 +177,10 @@ class Database:
         try:
             if patience is None:
                 return await operation()
-            async for attempt in database_retrying(self.is_passing, patience):
-                with attempt:
-                    return await self._where_writable(operation)
+            writing = partial(self._where_writable, operation)
+            return await repeated(writing, self.is_passing, patience)
         except psycopg.Error as error:
             raise self.explain(error) from error
-        raise AssertionError("tenacity returns a result or raises")
 
     async def _where_writable(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Await `operation`; leave a read-only server: the next try may find the new primary."""

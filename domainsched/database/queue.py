@@ -116,10 +116,9 @@ _PICK_WANTED = sql.SQL("""
 # use up the attempts of its neighbours.
 _CLAIM = sql.SQL("""
 WITH picked AS MATERIALIZED ({picked}), chosen AS MATERIALIZED (
-    SELECT id, false AS reclaimed FROM picked
-    WHERE NOT EXISTS (SELECT FROM picked WHERE status = 'processing')
-    UNION ALL
-    (SELECT id, true FROM picked WHERE status = 'processing' ORDER BY due_at, id LIMIT 1)
+    SELECT id, status = 'processing' AS reclaimed FROM picked
+    ORDER BY status = 'processing' DESC, due_at, id
+    LIMIT (SELECT 1 FROM picked WHERE status = 'processing' LIMIT 1)
 )
 UPDATE {table} AS d SET
     status = CASE WHEN c.reclaimed AND d.attempts >= %(max_attempts)s
