@@ -1,9 +1,11 @@
 """No-op claims and settlements a second, against other queues and a bare loop.
 
     python tests/benchmarks/claiming.py [--rows 10000] [--rounds 5] [--batch 10] [--table 10000]
+        [--large 1000000]
 
 `--table` rows are in the table besides those that are drained: half completed, half pending for
-tomorrow. Rates count the whole process, its start too.
+tomorrow; `--large` are in a second one, of ours alone. Rates count from the connection
+to the last row, CPU time is the whole process's.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from statistics import median
 
-from laboratory import CONTENDERS, Laboratory, Result, alternate, laboratory, machine, run
+from laboratory import CONTENDERS, Laboratory, Measured, Result, alternate, laboratory, machine, run
 
+OURS, SLOW = "domainsched's queue", "procrastinate"
 OTHERS = """
     INSERT INTO domains (domain, status, due_at)
     SELECT 'other' || n || '.test', CASE WHEN n % 2 = 0 THEN 'completed' ELSE 'pending' END,
@@ -32,6 +36,11 @@ def command(name: str, *arguments: object) -> tuple[str, ...]:
     return (sys.executable, str(CONTENDERS / f"{name}.py"), *map(str, arguments))
 
 
+def prepare(place: Laboratory, rows: int, others: int) -> None:
+    place.create(rows)
+    place.execute(OTHERS.format(others))
+
+
 def on_table(place: Laboratory, kind: str, batch: int, rows: int) -> Result:
     place.execute(AGAIN)
     place.execute("VACUUM ANALYZE domains")
@@ -39,27 +48,10 @@ def on_table(place: Laboratory, kind: str, batch: int, rows: int) -> Result:
 
 
 def drained(place: Laboratory, name: str, batch: int, rows: int) -> Result:
+    place.recreate()
     run(command(name, "fill", batch, rows), place.environ)
-    result = run(command(name, "drain", batch, rows), place.environ)
-    for schema in ("procrastinate", "pgqueuer"):
-        place.execute(f"DO $$ DECLARE o record; BEGIN {WIPE.format(schema)} END $$")
-    return result
-
-
-WIPE = """
-    FOR o IN SELECT oid::regclass AS name FROM pg_class
-        WHERE relkind IN ('r', 'p') AND relname LIKE '{0}%' LOOP
-        EXECUTE 'DROP TABLE IF EXISTS ' || o.name || ' CASCADE';
-    END LOOP;
-    FOR o IN SELECT oid::regtype AS name FROM pg_type
-        WHERE typtype = 'e' AND typname LIKE '{0}%' LOOP
-        EXECUTE 'DROP TYPE IF EXISTS ' || o.name || ' CASCADE';
-    END LOOP;
-    FOR o IN SELECT oid::regprocedure AS name FROM pg_proc WHERE proname LIKE '{0}%'
-        OR proname LIKE 'fn_{0}%' LOOP
-        EXECUTE 'DROP ROUTINE IF EXISTS ' || o.name || ' CASCADE';
-    END LOOP;
-"""
+    place.execute("VACUUM ANALYZE")
+    return run(command(name, "drain", batch, rows), place.environ)
 
 
 def main() -> None:
@@ -67,39 +59,54 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=10)
-    parser.add_argument("--table", type=int, default=0)
+    parser.add_argument("--table", type=int, default=10_000)
+    parser.add_argument("--large", type=int, default=0)
     parser.add_argument("--alone", action="store_true", help="only ours and the bare loop")
     given = parser.parse_args()
     with laboratory() as place:
-        place.create(given.rows)
-        place.execute(OTHERS.format(given.table))
+        prepare(place, given.rows, given.table)
         contenders: dict[str, Callable[[], Result]] = {
             name: partial(on_table, place, kind, given.batch, given.rows)
             for name, kind in (
-                ("domainsched's queue", "ours"),
+                (OURS, "ours"),
                 ("domainsched's worker", "worker"),
                 ("bare loop", "bare"),
             )
         }
+        if given.large:
+            large = replace(place, database="large")
+            prepare(large, given.rows, given.large)
+            contenders[f"{OURS} among {given.large} rows"] = partial(
+                on_table, large, "ours", given.batch, given.rows
+            )
         if not given.alone:
-            contenders["pgqueuer"] = partial(drained, place, "pgqueued", given.batch, given.rows)
-            contenders["procrastinate"] = partial(
-                drained, place, "procrastinated", given.batch, given.rows // 10
+            theirs = replace(place, database="theirs")
+            contenders["pgqueuer"] = partial(drained, theirs, "pgqueued", given.batch, given.rows)
+            contenders[SLOW] = partial(
+                drained, theirs, "procrastinated", given.batch, rows_of(SLOW, given.rows)
             )
         results = alternate(contenders, given.rounds)
     print(
         f"batches of {given.batch}, {given.table} other rows, {given.rounds} rounds; {machine()}\n"
     )
-    print("| | rows/s | of domainsched's queue |\n|---|---|---|")
-    ours = results["domainsched's queue"]
-    for name, runs in results.items():
-        count = given.rows // 10 if name == "procrastinate" else given.rows
-        rate = median(count / each.wall for each in runs)
-        share = median(
-            count / each.wall / (given.rows / own.wall)
-            for own, each in zip(ours, runs, strict=True)
-        )
-        print(f"| {name} | {rate:.0f} | {share:.2f} |")
+    print(table(results, given.rows))
+
+
+def table(results: Measured, rows: int) -> str:
+    """Draw rates, those of ours over each one's, and CPU; ratios are taken within each round."""
+    lines = ["| | rows/s | ours, of its rate | CPU-ms a row |", "|---|---|---|---|"]
+    rates = {name: [rows_of(name, rows) / float(each.output) for each in runs]
+             for name, runs in results.items()}  # fmt: skip
+    for name, its in rates.items():
+        ratio = median(own / other for own, other in zip(rates[OURS], its, strict=True))
+        cpu = median(each.cpu for each in results[name]) * 1000 / rows_of(name, rows)
+        lines.append(f"| {name} | {median(its):.0f} | {ratio:.2f} | {cpu:.2f} |")
+    return "\n".join(lines)
+
+
+def rows_of(name: str, rows: int) -> int:
+    """Say how many it drains; the slow one has a tenth."""
+    return rows // 10 if name == SLOW else rows
 
 
 if __name__ == "__main__":

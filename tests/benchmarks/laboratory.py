@@ -81,12 +81,13 @@ class Laboratory:
 
     folder: Path
     keywords: dict[str, str]
+    database: str = "bench"
 
     @property
     def url(self) -> str:
         """Of the database, for DATABASE_URL and for any other client of libpq's."""
         host, user = self.keywords["host"], self.keywords["user"]
-        return f"postgresql://{user}@/bench?host={host}"
+        return f"postgresql://{user}@/{self.database}?host={host}"
 
     @property
     def environ(self) -> dict[str, str]:
@@ -117,10 +118,10 @@ class Laboratory:
 
     def recreate(self) -> None:
         """Have an empty database."""
-        others = self.url.replace("/bench?", "/postgres?")
+        others = self.url.replace(f"/{self.database}?", "/postgres?")
         with psycopg.connect(others, autocommit=True) as maintenance:
-            maintenance.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
-            maintenance.execute("CREATE DATABASE bench")
+            maintenance.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)".encode())
+            maintenance.execute(f"CREATE DATABASE {self.database}".encode())
 
 
 @contextmanager

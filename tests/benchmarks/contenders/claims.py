@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from uuid import uuid4
@@ -22,12 +23,13 @@ from domainsched.worker import Plan, Run, Stop
 LEASE = timedelta(minutes=15)
 METADATA = {"version": 1}
 BARE_CLAIM = """
-    UPDATE domains SET status = 'processing', attempts = attempts + 1, claim_token = %s,
-        due_at = now() + interval '15 minutes'
-    WHERE id IN (SELECT id FROM domains
+    WITH due AS (SELECT id FROM domains
         WHERE status IN ('pending', 'processing') AND due_at <= now()
         ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED)
-    RETURNING id
+    UPDATE domains SET status = 'processing', attempts = attempts + 1, claim_token = %s,
+        due_at = now() + interval '15 minutes'
+    FROM due WHERE domains.id = due.id
+    RETURNING domains.id, domain
 """
 BARE_SETTLE = """
     UPDATE domains SET status = 'completed', domain_metadata = i.metadata
@@ -43,7 +45,7 @@ async def bare(batch: int, rows: int) -> None:
         done = 0
         while done < rows:
             token = uuid4()
-            found = await (await connection.execute(BARE_CLAIM, [token, batch])).fetchall()
+            found = await (await connection.execute(BARE_CLAIM, [batch, token])).fetchall()
             ids = [row[0] for row in found]
             await connection.execute(BARE_SETTLE, [ids, [Jsonb(METADATA)] * len(ids), token])
             done += len(ids)
@@ -75,4 +77,6 @@ async def worker(batch: int, rows: int) -> None:
         ).run()  # fmt: skip
 
 
+begun = time.monotonic()
 asyncio.run(globals()[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3])))
+print(time.monotonic() - begun)

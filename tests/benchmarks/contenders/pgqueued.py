@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 
 import asyncpg
 from pgqueuer import PgQueuer
@@ -37,4 +38,6 @@ async def main(what: str, batch: int, rows: int) -> None:
     await application.run(batch_size=batch, mode=QueueExecutionMode.drain)
 
 
+begun = time.monotonic()
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+print(time.monotonic() - begun)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 
 import procrastinate
 
@@ -33,4 +34,6 @@ async def main(what: str, concurrency: int, rows: int) -> None:
             )  # fmt: skip
 
 
+begun = time.monotonic()
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+print(time.monotonic() - begun)
