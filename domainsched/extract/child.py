@@ -6,6 +6,7 @@ It holds no secret, obeys no signal but SIGKILL, and ends when its parent does.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import math
 import os
@@ -37,6 +38,7 @@ def main() -> None:
     answers = _take_over_output()
     load(fingerprints)
     extract_page(_FIRST, "https://example.com/")
+    gc.freeze()  # what the libraries hold, which the collector would look through again
     _send(answers, READY)
     while (request := _receive(sys.stdin.buffer)) is not None:
         body = _receive(sys.stdin.buffer)
