@@ -13,7 +13,6 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import certifi
-import httpcore
 import httpx
 
 from domainsched.addresses import Address
@@ -89,25 +88,15 @@ class Line:
     _places: Places
     _is_open: bool = True
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Hang up without ceremony, and give the place at the address to the next."""
         if not self._is_open:
             return
         self._is_open = False
         try:
-            await self.stream.aclose()
+            self.stream.close()
         finally:
             self._places.give_back(self.address)
-
-
-def core_url(url: httpx.URL) -> httpcore.URL:
-    """Translate for httpcore."""
-    return httpcore.URL(
-        scheme=url.raw_scheme,
-        host=url.raw_host,
-        port=url.port or _PORTS[url.scheme],
-        target=url.raw_path,
-    )
 
 
 class Dialer:
@@ -144,7 +133,7 @@ class Dialer:
             try:
                 await self._secure(line.stream, url)
             except BaseException:
-                await line.aclose()
+                line.close()
                 raise
         return line
 

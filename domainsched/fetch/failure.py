@@ -10,18 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-import httpcore
+import h11
 
+from domainsched.fetch.stream import ConnectionLost
 from domainsched.models import Failed, Kind
 
 _MAX_DETAIL = 300
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH})
-WIRE_ERRORS = (
-    httpcore.NetworkError,
-    httpcore.TimeoutException,
-    httpcore.ProtocolError,
-    ssl.SSLError,
-)
+WIRE_ERRORS = (ConnectionLost, h11.ProtocolError, ssl.SSLError)
 
 
 class VisitError(Exception):
@@ -111,7 +107,7 @@ def _head_failure(error: Exception) -> VisitError:
     match error:
         case ssl.SSLError():
             return tls_failure(error)
-        case httpcore.ProtocolError():
+        case h11.ProtocolError():
             return VisitError(Failed(Kind.PROTOCOL, _protocol_detail(error)))
         case _:
             lost = Failed(Kind.CONNECT, "connection lost before an answer")
@@ -123,7 +119,7 @@ def body_errors() -> Iterator[None]:
     """Translate what may go wrong while a body is read."""
     try:
         yield
-    except httpcore.ProtocolError as error:
+    except h11.ProtocolError as error:
         raise fail(Kind.PROTOCOL, _protocol_detail(error)) from error
     except WIRE_ERRORS as error:
         broken = Failed(Kind.PROTOCOL, "connection lost in the middle of the page")

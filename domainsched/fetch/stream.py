@@ -1,4 +1,4 @@
-"""A connection as httpcore wants one: a socket of the event loop's, plain or secured."""
+"""A connection: a socket of the event loop's, plain or secured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from typing import Self, TypeVar
 
-import httpcore
+import h11
 
 from domainsched.addresses import Address
 
@@ -18,17 +18,17 @@ _READ_BYTES = 64 * 1024
 _Done = TypeVar("_Done")
 
 
-class SocketStream(httpcore.AsyncNetworkStream):
-    """TCP, and TLS in memory on top of it.
+class ConnectionLost(Exception):
+    """The connection broke."""
 
-    httpcore's own streams are anyio's: guards, scopes and turns of the event loop around each of
-    these steps. Timeouts of a single read or write are not kept, for nobody sets one: a visit's
-    budget limits every wait.
-    """
+
+class SocketStream:
+    """TCP, and TLS in memory on top of it. A visit's budget limits every wait."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
-        self._tls: ssl.SSLObject | None = None
+        self.tls: ssl.SSLObject | None = None
+        """Once it is secured."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._unsent: OSError | None = None
         self.allowance: int | None = None
@@ -62,23 +62,30 @@ class SocketStream(httpcore.AsyncNetworkStream):
         """
         # As bytes: a str would go through Python's IDNA codec, which raises UnicodeError.
         host = name.encode("ascii")
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        await self._secured(self._tls.do_handshake)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        await self._secured(self.tls.do_handshake)
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's signature
-        """Read what there is, up to `max_bytes`; nothing at the end."""
+    async def read(self, max_bytes: int) -> bytes:
+        """Read what there is, up to `max_bytes`; nothing at the end.
+
+        Raises:
+            ConnectionLost: it broke, now or when something was to be written.
+            h11.RemoteProtocolError: more was received than was allowed.
+            ssl.SSLError: the other side breaks the rules of TLS.
+
+        """
         try:
             data = await self._read(max_bytes)
         except ssl.SSLError:
             raise
         except OSError as error:
-            raise httpcore.ReadError(str(error)) from error
+            raise ConnectionLost from error
         if not data and self._unsent:  # the socket tells only once that it is broken
-            raise httpcore.ReadError(str(self._unsent)) from self._unsent
+            raise ConnectionLost from self._unsent
         return data
 
     async def _read(self, max_bytes: int) -> bytes:
-        tls = self._tls
+        tls = self.tls
         if tls is None:
             return await self._receive(max_bytes)
         if self._incoming.pending:  # thousands of records of one byte, perhaps
@@ -88,17 +95,16 @@ class SocketStream(httpcore.AsyncNetworkStream):
         except ssl.SSLEOFError:  # many servers end a connection without ending TLS
             return b""
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - httpcore's signature
-        """Write all of `buffer`; httpcore goes on to read, if that fails."""
-        tls = self._tls
+    async def write(self, data: bytes) -> None:
+        """Write all of `data`; if that fails there may be an answer nevertheless: read it."""
+        tls = self.tls
         try:
             if tls is None:
-                await self._send(buffer)
+                await self._send(data)
             else:
-                await self._secured(lambda: tls.write(buffer))
+                await self._secured(lambda: tls.write(data))
         except OSError as error:
             self._unsent = error
-            raise httpcore.WriteError(str(error)) from error
 
     async def _secured(self, operation: Callable[[], _Done]) -> _Done:
         """Do it, and send and receive what it takes."""
@@ -125,25 +131,20 @@ class SocketStream(httpcore.AsyncNetworkStream):
         if self.allowance is not None:
             self.allowance -= len(data)
             if self.allowance < 0:
-                raise httpcore.RemoteProtocolError("the answer has no end")
+                raise h11.RemoteProtocolError("the answer has no end")
         return data
 
     async def _send(self, data: bytes) -> None:
         if data:
             await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
-    async def aclose(self) -> None:
+    @property
+    def has_data(self) -> bool:
+        """Whether there is something to read at once, be it the end."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
         """Hang up."""
         self._socket.close()
-
-    def get_extra_info(self, info: str) -> object:
-        """Give httpcore's `ssl_object` and `is_readable`."""
-        if info == "ssl_object":
-            return self._tls
-        return _has_data(self._socket) if info == "is_readable" else None
-
-
-def _has_data(watched: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(watched, select.POLLIN)
-    return bool(poll.poll(0))

@@ -279,7 +279,7 @@ def _summary(tries: Sequence[_Try]) -> Failed:
 
 
 def _tls_facts(response: httpx.Response) -> Mapping[str, str] | None:
-    tls: ssl.SSLObject | None = response.extensions["network_stream"].get_extra_info("ssl_object")
+    tls: ssl.SSLObject | None = response.extensions["tls"]
     certificate: Mapping[str, Any] | None = tls.getpeercert() if tls else None
     if not tls or not certificate:  # plain http, or not verified
         return None
