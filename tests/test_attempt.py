@@ -50,10 +50,12 @@ class Fetcher:
         self.names: list[str] = []
         self.urls: list[str] = []
         self.open = 0
+        self.give_way: GiveWay = nobody_waits
 
     @asynccontextmanager
-    async def site(self, name: str, _: GiveWay = nobody_waits) -> AsyncIterator[Fetcher]:
+    async def site(self, name: str, give_way: GiveWay = nobody_waits) -> AsyncIterator[Fetcher]:
         self.names.append(name)
+        self.give_way = give_way
         self.open += 1
         yield self
         self.open -= 1
@@ -81,6 +83,7 @@ class Extractor:
         self._answer = answer
         self._answers = answers
         self.pages: list[Page] = []
+        self.is_busy = False
 
     async def extract(self, page: Page) -> dict[str, Any] | Failed:
         self.pages.append(page)
@@ -379,3 +382,16 @@ async def test_a_contact_page_that_fails_is_noted_and_fails_nothing() -> None:
         {"url": CONTACT, "error": "robots.txt forbids the page"},
         {"url": IMPRINT, "status": 200, "error": crashed.detail},
     ]
+
+
+@pytest.mark.parametrize(("is_busy", "gave_way"), [(False, [True]), (True, [])])
+async def test_a_slow_visit_gives_way_unless_pages_wait_already(
+    *, is_busy: bool, gave_way: list[bool]
+) -> None:
+    fetcher, extractor = Fetcher(PAGE), Extractor(EXTRACTED)
+    extractor.is_busy = is_busy
+    noted: list[bool] = []
+    visitor = Visitor(fetcher, extractor, run_id="run7")
+    await visitor(Claim(1, "a.test", 1, uuid4()), lambda: noted.append(True))
+    assert fetcher.give_way() is not is_busy
+    assert noted == gave_way

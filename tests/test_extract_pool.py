@@ -298,3 +298,12 @@ async def test_a_garbled_answer_fails_the_page_and_ends_the_process(
         assert isinstance(failed, Failed)
         assert failed.kind is Kind.CRASHED
         assert failed.detail == "the extraction of the page gave no readable answer"
+
+
+async def test_a_pool_is_busy_while_many_pages_wait() -> None:
+    async with ExtractionPool(1) as pool:
+        reading = [asyncio.create_task(pool.extract(page())) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert pool.is_busy
+        await asyncio.gather(*reading)
+        assert not pool.is_busy

@@ -574,6 +574,8 @@ async def test_a_visit_that_finds_no_place_for_too_long_is_not_begun(sites: Site
 
 
 class NoExtraction:
+    is_busy = False
+
     async def extract(self, page: Page) -> dict[str, object] | Failed:
         raise AssertionError(f"nothing was read, and yet there is {page.url}")
 

@@ -29,11 +29,22 @@ class Noted:
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.gave_way = asyncio.Event()
+        self.asked, self.gave_way = asyncio.Event(), asyncio.Event()
+        self.refusals = 0
 
-    def give_way(self) -> None:
+    def give_way(self) -> bool:
+        self.asked.set()
+        if self.refusals:
+            self.refusals -= 1
+            self.events.append("not now")
+            return False
         self.events.append("gave way")
         self.gave_way.set()
+        return True
+
+    async def until_it_is_asked(self) -> None:
+        async with asyncio.timeout(PLENTY):
+            await self.asked.wait()
 
     async def until_it_gives_way(self) -> None:
         async with asyncio.timeout(PLENTY):
@@ -78,6 +89,31 @@ async def test_nor_does_one_whose_page_is_being_read(noted: Noted) -> None:
         await noted.until_it_gives_way()
     watch.end()
     assert noted.events == ["read", "gave way"]
+
+
+async def test_nor_then_if_the_page_was_long_in_coming(
+    noted: Noted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "_AGAIN", BRIEF)
+    budget = Budget(timedelta(seconds=PLENTY))
+    noted.refusals = 1
+    watch = Silence(budget, noted.give_way)
+    with budget.running():
+        await noted.until_it_is_asked()
+    await asyncio.sleep(3 * BRIEF.total_seconds())
+    watch.end()
+    assert noted.events == ["not now"]
+
+
+async def test_one_that_may_not_give_way_yet_asks_again(
+    noted: Noted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "_AGAIN", BRIEF)
+    noted.refusals = 2
+    watch = Silence(Budget(timedelta(seconds=PLENTY)), noted.give_way)
+    await noted.until_it_gives_way()
+    watch.end()
+    assert noted.events == ["not now", "not now", "gave way"]
 
 
 async def test_nor_does_one_that_waits_for_us(

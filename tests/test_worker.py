@@ -26,7 +26,6 @@ from domainsched.database.schema import Table, TableName, init
 from domainsched.database.selection import Selection
 from domainsched.database.store import Store
 from domainsched.errors import DatabaseError, DomainschedError, NetworkDown
-from domainsched.fetch.way import GiveWay
 from domainsched.models import (
     Claim,
     Complete,
@@ -44,6 +43,8 @@ from domainsched.models import (
 )
 from domainsched.retry import Policy, backoff
 from domainsched.worker import Plan, Run, Stop, Visit, decide
+
+GiveWay = Callable[[], None]
 
 FOUND = Found({"title": "A site", "domain_metadata": {"version": 1}})
 TIMEOUT = Failed(Kind.TIMEOUT, "no page within 30 s")

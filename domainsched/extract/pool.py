@@ -87,6 +87,11 @@ class ExtractionPool:
                 timeout=_END.total_seconds(),
             )
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether so many pages wait that more of them would not be read any sooner."""
+        return self._waiting > _WORTH * self._opened
+
     async def extract(self, page: Page) -> dict[str, Any] | Failed:
         """Give the page's columns, or why its extraction was ended; others are not harmed.
 
@@ -105,7 +110,7 @@ class ExtractionPool:
     async def _place(self) -> AsyncIterator[None]:
         """Wait for a process; where many wait, allow for one more."""
         self._waiting += 1
-        if self._waiting > _WORTH * self._opened and self._opened < self._most:
+        if self.is_busy and self._opened < self._most:
             self._opened += 1
             self._places.release()
         try:

@@ -19,6 +19,11 @@ class Budget:
         self._paused: float | None = None
 
     @property
+    def stands_still(self) -> bool:
+        """Whether no time passes: nobody waits for the site."""
+        return self._paused is not None
+
+    @property
     def elapsed(self) -> timedelta:
         """The time used up, without that spent standing still."""
         return timedelta(seconds=(self._paused or self._loop.time()) - self._started)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 
 from domainsched.fetch.budget import Budget
+from domainsched.fetch.way import GiveWay
 
 SILENT = timedelta(seconds=1)
 """Of a visit's own time: most sites have answered by then (tests/benchmarks/tail.py)."""
@@ -16,12 +16,13 @@ _LATE = timedelta(milliseconds=50)
 
 
 class Silence:
-    """Calls `give_way` once, when the visit has used up SILENT of its budget.
+    """Calls `give_way` when the visit has used up SILENT of its budget, until it is accepted.
 
-    Waiting in line, for a place at an address or for an extraction process, takes none of it.
+    Not while it waits in line, for a place at an address or for an extraction process: that takes
+    none of its time, nor is it the site that keeps it.
     """
 
-    def __init__(self, budget: Budget, give_way: Callable[[], None]) -> None:
+    def __init__(self, budget: Budget, give_way: GiveWay) -> None:
         self._budget = budget
         self._give_way = give_way
         self._loop = asyncio.get_running_loop()
@@ -32,9 +33,8 @@ class Silence:
 
     def _look(self) -> None:
         late = timedelta(seconds=self._loop.time() - self._timer.when())
-        if late < _LATE and self._budget.elapsed >= SILENT:
-            self._give_way()
-        else:
+        is_silent = self._budget.elapsed >= SILENT and not self._budget.stands_still
+        if late >= _LATE or not is_silent or not self._give_way():
             self._timer = self._look_after(_AGAIN)
 
     def end(self) -> None:

@@ -8,11 +8,13 @@ from typing import Protocol
 
 from domainsched.models import Failed, Page
 
-GiveWay = Callable[[], None]
+GiveWay = Callable[[], bool]
+"""Lets others begin; False: not now, they would but wait."""
 
 
-def nobody_waits() -> None:
+def nobody_waits() -> bool:
     """Give way to nobody."""
+    return True
 
 
 class Visits(Protocol):
@@ -36,5 +38,6 @@ class Fetches(Protocol):
     ) -> AbstractAsyncContextManager[Visits]:
         """Begin a visit to the site with this canonical name.
 
-        `give_way` is called where the site keeps it waiting for so long that others may go first.
+        `give_way` is called where the site keeps it waiting for so long that others may go first;
+        again, if they may not yet.
         """
