@@ -11,9 +11,20 @@ import pytest
 from ahocorasick_rs import BytesAhoCorasick
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser
 
 from domainsched.extract import guard
-from domainsched.extract.document import host_of, join, parse, split
+from domainsched.extract.document import (
+    _FOREIGN,
+    _INLINE,
+    _INVISIBLE,
+    _TEXT,
+    host_of,
+    join,
+    parse,
+    path_of,
+    split,
+)
 from domainsched.extract.encoding import clean, decode
 
 MEGABYTE = 1024 * 1024
@@ -160,6 +171,27 @@ def test_text_is_what_a_reader_sees_one_line_a_block() -> None:
     assert document.text.split("\n") == ["info@a.com", "x", "y", "n", "12"]
 
 
+def test_every_name_that_text_depends_on_is_one_the_parser_knows_and_no_text() -> None:
+    """What it does not know gets another number in each page."""
+    pages = [LexborHTMLParser(page) for page in ("<x-y>", "<x-z><x-y>")]
+    first, second = ({node.tag_id for node in page.css("x-y")} for page in pages)
+    unknown = min(first | second)
+    assert max(_INVISIBLE | _INLINE | _FOREIGN) < 1000 < unknown
+    assert len(_INVISIBLE) == 18
+    assert len(_INLINE) == 32
+    (paragraph,) = LexborHTMLParser("<p>text").css("p")
+    (text,) = paragraph.iter(include_text=True)
+    assert text.tag_id == _TEXT
+    assert _TEXT not in _INVISIBLE | _INLINE
+
+
+def test_attributes_are_read_once_and_in_the_order_asked_for() -> None:
+    document = parse(b"<img id=a><a id=b><img id=c>", "https://a.com/", {})
+    ids = [attributes["id"] for _, attributes in document.read("a", "img", "p")]
+    assert ids == ["b", "a", "c"]
+    assert document.read("img")[0][1] is document.read("a", "img")[1][1]
+
+
 def test_a_first_look_finds_the_lines_with_a_text_and_those_that_may_hold_digits() -> None:
     document = parse("<p>é 12<p>a@b@c<p>@ 日<p>1 2".encode(), "https://a.com/", {})
     assert document.lines_with(BytesAhoCorasick([b"@", "日".encode()])) == [1, 2]
@@ -270,8 +302,9 @@ def test_a_reference_is_resolved_as_urljoin_does(base: str, href: str) -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(st.builds(str.__add__, ORIGINS, REFERENCES))
-def test_a_host_is_the_one_of_the_parts(url: str) -> None:
+def test_a_host_and_a_path_are_those_of_the_parts(url: str) -> None:
     assert host_of(url) == (split(url).hostname or "").removeprefix("www.")
+    assert path_of(url) == split(url).path
 
 
 def test_no_character_is_cleaned_another_way_where_the_text_seems_clean() -> None:

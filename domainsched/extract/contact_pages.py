@@ -10,7 +10,7 @@ from urllib.parse import unquote, urldefrag
 
 from selectolax.lexbor import LexborNode
 
-from domainsched.extract.document import Document, host_of, split
+from domainsched.extract.document import Document, host_of, path_of, split
 from domainsched.extract.encoding import clean
 from domainsched.extract.suffix import site
 
@@ -153,7 +153,7 @@ def _promise_of_short(text: str) -> int:
 
 def _is_page_of_site(url: str, host: str) -> bool:
     other = host_of(url)
-    path = split(url).path
+    path = path_of(url)
     if _FILE.search(path) or path.startswith("/cdn-cgi/"):  # where Cloudflare hides addresses
         return False
     return other == host or site(other) == site(host)

@@ -19,66 +19,27 @@ from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNod
 from domainsched.extract import guard
 from domainsched.extract.encoding import clean, decode
 
-_INVISIBLE = frozenset(
-    [
-        "script",
-        "style",
-        "template",
-        "svg",
-        "math",
-        "iframe",
-        "object",
-        "select",
-        "textarea",
-        "head",
-        "title",
-        "noembed",
-        "noframes",
-        "xmp",
-        "canvas",
-        "audio",
-        "video",
-        "datalist",
-    ]
+_KNOWN = LexborHTMLParser("")
+
+
+def _ids(names: str) -> frozenset[int]:
+    """Give the numbers by which the parser knows these tags: they are read faster than names."""
+    return frozenset(_KNOWN.create_node(name).tag_id for name in names.split())
+
+
+_INVISIBLE = _ids(
+    "script style template svg math iframe object select textarea head title noembed noframes xmp"
+    " canvas audio video datalist"
 )
-_INLINE = frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "bdi",
-        "bdo",
-        "big",
-        "cite",
-        "code",
-        "data",
-        "del",
-        "em",
-        "font",
-        "i",
-        "ins",
-        "kbd",
-        "label",
-        "mark",
-        "nobr",
-        "q",
-        "s",
-        "samp",
-        "small",
-        "span",
-        "strike",
-        "strong",
-        "sub",
-        "sup",
-        "time",
-        "tt",
-        "u",
-        "var",
-        "wbr",
-    ]
+_INLINE = _ids(
+    "a abbr b bdi bdo big cite code data del em font i ins kbd label mark nobr q s samp small span"
+    " strike strong sub sup time tt u var wbr"
 )
-_FOREIGN = frozenset(["svg", "math"])
+_FOREIGN = _ids("svg math")
 """What is in them is no HTML: a `<title>` there is a picture's."""
+
+_TEXT = 2
+"""Lexbor's number for texts (LXB_TAG__TEXT)."""
 
 _COMMENT = re.compile(r"<!--([^<>]{1,120})")
 _JSON_OPENING = re.compile(r"\s*(?:<!--|/\*.*?\*/|//<!\[CDATA\[)")
@@ -99,9 +60,16 @@ _PLAIN = re.compile(
 nothing empty or with parameters, which `urljoin` would write another way."""
 
 _PLAIN_HOST = re.compile(r"https?://([a-zA-Z0-9.-]++)(?::[0-9]{1,4})?+(?=[/?#]|\Z)")
+_PLAIN_PATH = re.compile(rf"https?://{_HOST}((?:/[!\"$->@-~]*+)?+)(?:[?\#][!-~]*+)?+")
+"""URLs of which a part is what stands there: `urlsplit`, which takes ten times as long, would do
+no more."""
 _MAX_ASSETS = 500
 _MAX_URL = 2_000
 """Characters; longer ones are data, not addresses, and cost every pattern that looks at them."""
+
+
+Attributes = Mapping[str, str | None]
+"""By name, in lower case; None where there is no value."""
 
 
 class Line(NamedTuple):
@@ -135,6 +103,18 @@ class Document:
         """Give the elements with one of these tags, tag by tag, each in document order."""
         return [node for tag in tags for node in self.elements.get(tag, [])]
 
+    def read(self, *tags: str) -> list[tuple[LexborNode, Attributes]]:
+        """Give those elements, each with its attributes, which are read once: that is slow."""
+        known = self._read
+        for tag in tags:
+            if tag not in known:
+                known[tag] = [(node, node.attributes) for node in self.all(tag)]
+        return [each for tag in tags for each in known[tag]]
+
+    @cached_property
+    def _read(self) -> dict[str, list[tuple[LexborNode, Attributes]]]:
+        return {}
+
     @cached_property
     def text(self) -> str:
         """The lines, one after the other."""
@@ -153,10 +133,11 @@ class Document:
 
         What is not ASCII may be a digit of another script.
         """
-        return [number for number, length in enumerate(self._digits) if length >= least]
+        return [number for number, length in enumerate(self.digits) if length >= least]
 
     @cached_property
-    def _digits(self) -> list[int]:
+    def digits(self) -> list[int]:
+        """How many characters of each line may be digits: what is not ASCII may be, too."""
         digits = self._encoded_text.translate(None, _NO_DIGITS)
         return [len(line) for line in digits.split(b"\n")]
 
@@ -184,8 +165,7 @@ class Document:
     def metas(self) -> Mapping[str, list[str]]:
         """Non-empty contents by lower-case `name`, `property`, `itemprop` or `http-equiv`."""
         found: dict[str, list[str]] = {}
-        for node in self.all("meta"):
-            attributes = node.attributes
+        for _, attributes in self.read("meta"):
             content = clean(attributes.get("content") or "")
             for key in ("name", "property", "itemprop", "http-equiv"):
                 name = (attributes.get(key) or "").strip().lower()
@@ -194,11 +174,11 @@ class Document:
         return found
 
     @cached_property
-    def links(self) -> list[tuple[frozenset[str], Mapping[str, str | None]]]:
+    def links(self) -> list[tuple[frozenset[str], Attributes]]:
         """Each `<link>`: its rel tokens in lower case, and its attributes."""
         return [
             (frozenset((attributes.get("rel") or "").lower().split()), attributes)
-            for attributes in (node.attributes for node in self.all("link"))
+            for _, attributes in self.read("link")
         ]
 
     @cached_property
@@ -215,15 +195,14 @@ class Document:
     @cached_property
     def script_nodes(self) -> list[LexborNode]:
         """The inline scripts."""
-        return [node for node in self.all("script") if not node.attributes.get("src")]
+        return [node for node, attributes in self.read("script") if not attributes.get("src")]
 
     @cached_property
     def assets(self) -> list[str]:
         """The URLs of what the page loads, without repeats: what it links to is no part of it."""
         wanted = {"stylesheet", "preload", "modulepreload", "preconnect", "dns-prefetch", "icon"}
         hrefs = [link.get("href") for rel, link in self.links if rel & wanted]
-        for node in self.all("script", "iframe", "img", "embed"):
-            attributes = node.attributes
+        for _, attributes in self.read("script", "iframe", "img", "embed"):
             hrefs.append(attributes.get("src") or attributes.get("data-src"))
         urls = (self.resolve(href) for href in hrefs if href)
         return list(dict.fromkeys(url for url in urls if url))[:_MAX_ASSETS]
@@ -233,8 +212,8 @@ class Document:
         """Every object in the page's JSON-LD, nested ones too, in document order."""
         nodes = [
             node
-            for node in self.all("script")
-            if "ld+json" in (node.attributes.get("type") or "").lower()
+            for node, attributes in self.read("script")
+            if "ld+json" in (attributes.get("type") or "").lower()
         ]
         return [item for node in nodes for item in _objects(_json(node.text()))]
 
@@ -292,6 +271,12 @@ def host_of(url: str) -> str:
     return host.removeprefix("www.")
 
 
+def path_of(url: str) -> str:
+    """Give a URL's path, as written."""
+    plain = _PLAIN_PATH.fullmatch(url)
+    return plain[1] if plain else split(url).path
+
+
 def join(base: str, href: str) -> str | None:
     """Resolve `href` against `base`; None unless the result is an http(s) URL with a host."""
     href = href.strip()
@@ -342,7 +327,7 @@ def _walk(tree: LexborHTMLParser) -> tuple[dict[str, list[LexborNode]], list[Lin
 
     Pages nest deeper than Python's stack: what ends is known by the node that comes after it.
     """
-    elements: defaultdict[str, list[LexborNode]] = defaultdict(list)
+    elements: defaultdict[int, list[LexborNode]] = defaultdict(list)
     lines = _Lines()
     foreign_until = hidden_until = 0
     nodes = iter(()) if tree.root is None else tree.root.traverse(include_text=True)
@@ -353,19 +338,19 @@ def _walk(tree: LexborHTMLParser) -> tuple[dict[str, list[LexborNode]], list[Lin
         foreign_until = 0
         if hidden_until and node.mem_id == hidden_until:
             hidden_until = 0
-        name = node.tag or ""
-        if name == "-text":
+        kind = node.tag_id
+        if kind == _TEXT:
             if not hidden_until:
                 lines.add(node)
             continue
-        elements[name].append(node)
-        if name not in _INLINE:
+        elements[kind].append(node)
+        if kind not in _INLINE:
             lines.end()
-            if name in _INVISIBLE:
+            if kind in _INVISIBLE:
                 hidden_until = hidden_until or _following(node)
-                foreign_until = _following(node) if name in _FOREIGN else 0
+                foreign_until = _following(node) if kind in _FOREIGN else 0
     lines.end()
-    return dict(elements), lines.done
+    return {nodes[0].tag or "": nodes for nodes in elements.values()}, lines.done
 
 
 def _following(node: LexborNode) -> int:
@@ -404,7 +389,7 @@ class _Lines:
         self.pieces.append(text)
 
     def _enter(self, block: LexborNode) -> None:
-        while block.tag in _INLINE and (around := block.parent) is not None:
+        while block.tag_id in _INLINE and (around := block.parent) is not None:
             block = around
         if (identity := block.mem_id) != self._around:
             self.end()

@@ -48,10 +48,9 @@ def description(document: Document) -> str | None:
 
 
 def _pages_own(document: Document) -> str | None:
-    metas = (node.attributes for node in document.all("meta"))
     texts = (
         clean(meta.get("content") or "")
-        for meta in metas
+        for _, meta in document.read("meta")
         for key in ("name", "property", "http-equiv")
         if (meta.get(key) or "").strip().lower() == "description"
     )

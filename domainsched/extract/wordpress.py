@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from domainsched.extract.document import Document, host_of, split
+from domainsched.extract.document import Document, host_of, path_of
 from domainsched.extract.suffix import brand
 
 _VERSION = r"(\d{1,2}\.\d{1,2}(?:\.\d{1,2})?(?:-(?:alpha|beta|rc)\.?\d*)?)"
@@ -140,7 +140,7 @@ def _is_announced(document: Document) -> bool:
 
 def _is_served(document: Document) -> bool:
     """Whether the site's own files lie where WordPress puts them, here or on its other hosts."""
-    files = [url for url in document.assets if "/wp-" in url and _ASSET.search(split(url).path)]
+    files = [url for url in document.assets if "/wp-" in url and _ASSET.search(path_of(url))]
     if any(_CODE.search(url) and _is_ours(document, url) for url in files):
         return True
     if sum(_is_own(document, url) or _is_backend(document, url) for url in files) > 1:
