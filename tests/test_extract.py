@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainsched import extract_page
+from domainsched.extract.logo import _BRAND, _ELSEWHERE, _PLACES, _TOP
 
 URL = "https://www.acme-tools.com/"
 README = Path(__file__).parents[1] / "README.md"
@@ -138,6 +139,13 @@ def test_fault_07_results_do_not_change_between_processes() -> None:
         ).stdout
 
     assert run("1") == run("2") == run("3")
+
+
+def test_a_place_that_says_something_of_a_logo_has_one_of_the_words_looked_for_first() -> None:
+    patterns = "|".join(pattern.pattern for pattern in (_BRAND, _TOP, _ELSEWHERE))
+    words = re.sub(r"\(\?<?!.*?\)|\(\?:|\)|\\b|(?<=s)\?|-\?", "", patterns).split("|")
+    assert len(words) > 40
+    assert [word for word in words if not _PLACES.find_matches_as_indexes(word)] == []
 
 
 @pytest.mark.parametrize(

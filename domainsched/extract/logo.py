@@ -9,9 +9,10 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from ahocorasick_rs import AhoCorasick
 from selectolax.lexbor import LexborNode
 
-from domainsched.extract.document import Document, ancestors, host_of, split
+from domainsched.extract.document import Attributes, Document, host_of, path_of
 from domainsched.extract.head import types
 from domainsched.extract.suffix import site
 
@@ -39,6 +40,13 @@ _TELLING = 4
 
 Sign = tuple[int, int, int, int]
 """Points for a link home, a brand's place, the top of the page; and against, for elsewhere."""
+
+_NO_SIGN: Sign = (0, 0, 0, 0)
+_Seen = dict[tuple[int, int], Sign]
+"""By an element's identity, and how many elements from it upwards were looked at."""
+
+_ENDS = frozenset(["html", "body", "-document"])
+"""Around all of the page: they say nothing about a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,18 @@ _ELSEWHERE = _any(
     *("product", "article", "post-", "social", "(?<!elementor-)widget", "advert", "banner-ad"),
     *("comment", "(?<!s)team", "accredit", "badge", r"\bads?\b", "trusted", "as-seen"),
 )
+_PLACES = AhoCorasick(
+    [
+        *("logo", "wordmark", "brand", "site-title", "identity", "header", "masthead", "top", "hd"),
+        *("navbar", "page-head", "pagehead", "carousel", "slide", "swiper", "slick", "partner"),
+        *("client", "customer", "sponsor", "testimonial", "payment", "footer", "certif", "award"),
+        *("member", "affiliat", "associat", "vendor", "press", "gallery", "product", "article"),
+        *("post-", "social", "widget", "ad", "banner-ad", "comment", "team", "accredit", "badge"),
+        *("trusted", "as-seen"),
+    ]
+)
+"""What the four before cannot do without: most labels have none of it, which is found at once."""
+
 _NOT_A_LOGO = _any(
     *("visa", "paypal", "mastercard", "amex", "klarna", "spacer", "placeholder", "pixel"),
     *("blank", "1x1", "loading", "avatar", "gravatar", "facebook", "twitter", "instagram"),
@@ -173,7 +193,7 @@ def _is_drawn(document: Document) -> bool:
 
 def _best_image(document: Document, enough: int) -> Logo | None:
     best: tuple[int, str | None] = (enough - 1, None)
-    seen: dict[int, Sign] = {}
+    seen: _Seen = {}
     for node, attributes in islice(_images(document), _MAX_IMAGES):
         source = _source(attributes)
         if not source:
@@ -190,16 +210,14 @@ def _best_image(document: Document, enough: int) -> Logo | None:
     return Logo(best[1], "image", best[0]) if best[1] else None
 
 
-def _images(document: Document) -> Iterator[tuple[LexborNode, Mapping[str, str | None]]]:
-    for node in document.all("img", "amp-img"):
-        yield node, node.attributes
-    for node in document.all("object"):
-        attributes = node.attributes
+def _images(document: Document) -> Iterator[tuple[LexborNode, Attributes]]:
+    yield from document.read("img", "amp-img")
+    for node, attributes in document.read("object"):
         if "svg" in (attributes.get("type") or ""):
             yield node, {**attributes, "src": attributes.get("data")}
 
 
-def _source(attributes: Mapping[str, str | None]) -> str | None:
+def _source(attributes: Attributes) -> str | None:
     """Give where the image really is: `src` may hold a place keeper until it is scrolled to."""
     source = (attributes.get("src") or "").strip()
     if source and not _keeps_place(source[:_MAX_NAME].lower()):
@@ -216,9 +234,7 @@ def _keeps_place(source: str) -> bool:
     return source.startswith(_NO_SOURCES) or any(word in source for word in _PLACEHOLDERS)
 
 
-def _own_points(
-    document: Document, attributes: Mapping[str, str | None], source: str
-) -> tuple[int, str]:
+def _own_points(document: Document, attributes: Attributes, source: str) -> tuple[int, str]:
     """Add up what speaks for an image by itself, and give the words that may speak against it."""
     name = source[:_MAX_NAME].partition("?")[0].rpartition("/")[2].lower()
     labels = _labels(attributes)
@@ -234,7 +250,7 @@ def _is_called_logo(text: str) -> bool:
     return ("logo" in text or "wordmark" in text) and _LOGO.search(text) is not None
 
 
-def _labels(attributes: Mapping[str, str | None]) -> str:
+def _labels(attributes: Attributes) -> str:
     return f"{attributes.get('class') or ''} {attributes.get('id') or ''}"[:_MAX_NAME].lower()
 
 
@@ -262,23 +278,23 @@ def _squeeze(text: str) -> str:
     return _NO_LETTERS.sub("", text)
 
 
-def _surroundings(document: Document, node: LexborNode, seen: dict[int, Sign]) -> int:
+def _surroundings(document: Document, node: LexborNode, seen: _Seen) -> int:
     """Add up the best sign of each sort; `seen` spares elements that hold many images."""
     home, brand, top, elsewhere = _signs_around(document, node, seen, 8)
     return home + brand + top - elsewhere
 
 
-def _signs_around(document: Document, node: LexborNode, seen: dict[int, Sign], levels: int) -> Sign:
-    home = brand = top = elsewhere = 0
-    for parent in ancestors(node, levels):
-        if parent.tag in {"html", "body"}:
-            break
-        sign = seen.get(parent.mem_id)
-        if sign is None:
-            sign = seen[parent.mem_id] = _sign(document, parent)
-        home, brand = max(home, sign[0]), max(brand, sign[1])
-        top, elsewhere = max(top, sign[2]), max(elsewhere, sign[3])
-    return home, brand, top, elsewhere
+def _signs_around(document: Document, node: LexborNode, seen: _Seen, levels: int) -> Sign:
+    """Give the best sign of each sort among the nearest elements around a node."""
+    parent = node.parent
+    if parent is None or not levels or parent.tag in _ENDS:
+        return _NO_SIGN
+    key = parent.mem_id, levels
+    if key not in seen:
+        further = _signs_around(document, parent, seen, levels - 1)
+        home, brand, top, elsewhere = map(max, _sign(document, parent), further)
+        seen[key] = home, brand, top, elsewhere
+    return seen[key]
 
 
 def _sign(document: Document, parent: LexborNode) -> Sign:
@@ -294,6 +310,8 @@ def _sign(document: Document, parent: LexborNode) -> Sign:
 @lru_cache(500)
 def _sign_of(labels: str) -> tuple[int, bool, bool]:
     """Give what the labels say: points for a brand, whether for the top, whether for elsewhere."""
+    if not _PLACES.find_matches_as_indexes(labels):
+        return 0, False, False
     brand = 0
     if _is_called_logo(labels):
         brand = 5 if _SITES_LOGO.search(labels) else 4
@@ -305,7 +323,7 @@ def _sign_of(labels: str) -> tuple[int, bool, bool]:
 def _is_home(document: Document, href: str | None) -> bool:
     """Whether a link leads to the site's front page, or from a sub-domain to the main one's."""
     url = document.resolve(href or "")
-    if url is None or _HOME.sub("", split(url).path.lower()):
+    if url is None or _HOME.sub("", path_of(url).lower()):
         return False
     host = host_of(url)
     return host == document.host or site(host) == site(document.host)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from selectolax.lexbor import LexborNode
 
-from domainsched.extract.document import Document, ancestors, join, split
+from domainsched.extract.document import Document, ancestors, join, path_of, split
 from domainsched.extract.encoding import clean
 from domainsched.extract.place import where
 from domainsched.extract.suffix import brand
@@ -206,11 +207,10 @@ _MAKERS = """
 """Names that themes and builders come with, and that are somebody's own only where they are
 alike to the site's."""
 
-_OWN_PLACE = re.compile(r"social|follow|footer|header|connect|contact|find-us|sns", re.IGNORECASE)
+_OWN_PLACE = re.compile(r"social|follow|footer|header|connect|contact|find-us|sns")
 _OTHERS_PLACE = re.compile(
     r"testimonial|comment|author|byline|tweet|team|staff|share|sharing|article|entry-content|credit"
-    r"|feed|review|speaker|member",
-    re.IGNORECASE,
+    r"|feed|review|speaker|member"
 )
 _TELLING = 3
 """Letters a name needs before its likeness to another one says something."""
@@ -315,7 +315,7 @@ def _candidates(
         profile = profile_of(url)
         if profile is None or profile[0] == own_network:
             continue
-        handle = _letters(_TYPES.sub("", unquote(split(profile[1]).path).strip("/").lower()))
+        handle = _letters(_TYPES.sub("", unquote(path_of(profile[1])).strip("/").lower()))
         alike = min(len(name), len(handle)) >= _TELLING and (name in handle or handle in name)
         if alike or handle not in _MADE:
             yield *profile, rule, node, score + 5 * alike
@@ -415,7 +415,12 @@ def _place(node: LexborNode, seen: dict[int, int | None]) -> int:
 def _sign(around: LexborNode) -> int | None:
     """Rate one element around a link; None if it says nothing."""
     attributes = around.attributes
-    labels = f"{around.tag} {attributes.get('class') or ''} {attributes.get('id') or ''}"
+    return _sign_of(f"{around.tag} {attributes.get('class') or ''} {attributes.get('id') or ''}")
+
+
+@lru_cache(500)
+def _sign_of(labels: str) -> int | None:
+    labels = labels.lower()
     if _OTHERS_PLACE.search(labels):
         return -2
     return 2 if _OWN_PLACE.search(labels) else None
