@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from itertools import pairwise
+from collections import Counter
+from itertools import pairwise, permutations
 
 import pytest
 
 from domainsched import extract_page
+from domainsched.extract.document import parse
+from domainsched.extract.regions import _COUNTRY_OF_NAME, regions
 
 URL = "https://www.acme-tools.com/"
 GERMAN, FRENCH, DANISH = "https://acme.de/", "https://acme.fr/", "https://acme.dk/"
@@ -54,6 +57,18 @@ def test_the_country_is_told_from_the_site_itself(
     markup: str, url: str, number: str, origin: str
 ) -> None:
     assert phones(markup, url)[number]["region_from"] == origin
+
+
+def test_a_countrys_name_is_a_whole_word_and_those_that_are_told_most_come_first() -> None:
+    text = "Indiana, NewIndia, UKs, Singapore, \u00a35, \u00a3 5, Kenya and Kenya"
+    document = parse(f"<p>{text}".encode(), "https://acme.com/", {})
+    told = [code for code, source in regions(document, "de", Counter) if source == "country name"]
+    assert told == ["KE", "SG", "GB"]
+
+
+def test_no_countrys_name_is_part_of_anothers() -> None:
+    names = sorted(_COUNTRY_OF_NAME)
+    assert [(a, b) for a, b in permutations(names, 2) if a in b] == []
 
 
 def test_json_ld_names_the_country_of_its_own_address_and_the_fax() -> None:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
@@ -180,6 +181,7 @@ def _found(document: Document, language: str | None) -> Iterator[Found]:
     vanities = list(islice(_vanities(document), _MAX_CANDIDATES))
     if not (links or candidates or vanities):
         return
+    _keep_patterns()
     texts = [text for text, *_ in links] + [each.text for each in candidates]
     reader = _Reader(regions(document, language, lambda: Counter(_dialled(texts))))
     for text, rule, fax, home, node in links:
@@ -190,6 +192,15 @@ def _found(document: Document, language: str | None) -> Iterator[Found]:
             yield Found(*read, None, "vanity", node)
     for candidate in candidates:
         yield from reader.match(candidate)
+
+
+@cache
+def _keep_patterns() -> None:
+    """Let the library keep what it compiles, where it can: `re` forgets some of 512 patterns."""
+    import phonenumbers
+
+    if keep := getattr(phonenumbers, "enable_pattern_cache", None):
+        keep()
 
 
 def _vanities(document: Document) -> Iterator[tuple[str, LexborNode]]:

@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from ahocorasick_rs import AhoCorasick, Implementation
+
 from domainsched.extract.document import Document, split
 
 _MAX = 4
@@ -65,7 +67,10 @@ _NAMED = {
     "PK": "Pakistan|Karachi|Lahore", "KE": "Kenya|Nairobi", "NG": "Nigeria|Lagos",
 }  # fmt: skip
 _COUNTRY_OF_NAME = {name: code for code, names in _NAMED.items() for name in names.split("|")}
-_NAME = re.compile(rf"(?:{'|'.join(_COUNTRY_OF_NAME)})(?!\w)")
+_NAMES = AhoCorasick(list(_COUNTRY_OF_NAME), implementation=Implementation.DFA)
+_NEXT = re.compile(r"\w")
+"""Behind a name that is only the beginning of a word."""
+
 _SAMPLE = 30_000
 """Characters of text that are searched for addresses and countries."""
 
@@ -107,7 +112,7 @@ def _guesses(
     yield _of_path(document.url, tag), "URL"
     yield from ((code, "other numbers") for code, _ in dialled().most_common(2))
     text = document.text[:_SAMPLE]
-    yield from ((code, "address") for code in _of_postcodes(text))
+    yield from ((code, "address") for code in _of_postcodes(_numbered(document, text)))
     yield _COUNTRY_OF_LANGUAGE.get(tag), "language"
     if tag in {"en", ""} and not at_home:
         yield "US", "language"
@@ -134,6 +139,12 @@ def _of_path(url: str, language: str) -> str | None:
     return country(first if second == language and first != language else second)
 
 
+def _numbered(document: Document, text: str) -> str:
+    """Leave out the lines that hold no digit: no postal code is in them."""
+    pairs = zip(text.split("\n"), document.digits, strict=False)
+    return "\n".join(line for line, digits in pairs if digits)
+
+
 def _of_postcodes(text: str) -> Iterator[str]:
     for found in _PREFIXED_POSTCODE.finditer(text):
         if found[1] in _COUNTRY_OF_PREFIX:
@@ -144,11 +155,11 @@ def _of_postcodes(text: str) -> Iterator[str]:
 
 
 def _of_names(text: str) -> Iterator[str]:
-    names = _NAME.finditer(text)
+    found = _NAMES.find_matches_as_indexes(text)
     yield from _by_count(
-        _COUNTRY_OF_NAME[name[0]]
-        for name in names
-        if not text[max(0, name.start() - 1) : name.start()].isalnum()
+        _COUNTRY_OF_NAME[text[start:end]]
+        for _, start, end in found
+        if not _NEXT.match(text, end) and not text[max(0, start - 1) : start].isalnum()
     )
 
 
