@@ -24,6 +24,9 @@ _RUN = re.compile(r"""(?:[\w/ ,:;=@"'<>&#%!~-]|\\[./?+*(){}|^$\[\]-])+(?![*+?{])
 """Characters that stand for themselves, and are there once."""
 
 _COMMON = frozenset({"/plugins/", "/themes/", "/images/", "/assets/", "/modules/", "/uploads/"})
+_COMMON |= {".min.js", "config", "running ", "data-href", "cookieconsent"}
+"""In many pages, and beside texts that say more."""
+
 Needs = frozenset[str]
 """Texts in lower case, one of which must occur; none: nothing is certain."""
 _NOTHING: Needs = frozenset()
@@ -130,9 +133,13 @@ def _better(one: Needs, other: Needs) -> Needs:
 
 
 def _worth(needs: Needs) -> tuple[int, int]:
-    """Rank by the length of the shortest, with what is in many pages taken for short."""
-    shortest = min(map(len, needs), default=0)
-    return min(shortest, _SHORTEST + 1) if needs & _COMMON else shortest, -len(needs)
+    """Rank by the length of the shortest, and few before many."""
+    return min(map(_length, needs), default=0), -len(needs)
+
+
+def _length(text: str) -> int:
+    """Give the length, with what is in many pages taken for short."""
+    return min(len(text), _SHORTEST + 1) if text in _COMMON else len(text)
 
 
 _FUNCTION = re.compile(r":(?:not|is|where|has|matches|host)\(.*\)")
@@ -142,7 +149,7 @@ _ATTRIBUTE = re.compile(
 )
 _NAME = re.compile(r"[.#]([A-Za-z_-][\w-]*)", re.ASCII)
 _TAG = re.compile(r"(?:^|[\s>+~])([a-z][\w-]*)", re.IGNORECASE)
-_PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
+_PLAIN = re.compile(r"[\w./:\[\]-]+", re.ASCII)
 _EVERYWHERE = frozenset({"class", "href", "name", "content", "type", "style", "title", "value"})
 _ESCAPED = re.compile(r"\\([^0-9a-fA-F\n])")
 _UNWRITTEN = frozenset({"html", "head", "body", "tbody", "tr", "colgroup"})
@@ -175,4 +182,4 @@ def _parts(alternative: str) -> list[str]:
 
 
 def _longest(parts: list[str]) -> list[str]:
-    return [max(parts, key=len).lower()] if parts else []
+    return [max(map(str.lower, parts), key=_length)] if parts else []

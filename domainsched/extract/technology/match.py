@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from domainsched.extract.encoding import clean
-from domainsched.extract.technology.index import Index, fold
+from domainsched.extract.technology.index import Index, Scanner, fold
 from domainsched.extract.technology.signs import Addresses, Page
 from domainsched.extract.technology.table import Sign
 
@@ -36,8 +36,9 @@ def hits(page: Page, index: Index) -> Iterator[Hit]:
     yield from _of_values("meta", page.document.metas.items(), index)
     yield from _of_values("header", ((n, [v]) for n, v in page.document.headers.items()), index)
     yield from _of_cookies(page, index)
-    yield from _of_lines("file", page.files, index)
-    yield from _of_lines("script", page.script_urls, index)
+    for place, lines in _LINES.items():
+        if scanner := index.scanners.get(place):
+            yield from _of_lines(lines(page), scanner)
     yield from _of_text("text", page.text, index)
     yield from _of_text("url", page.document.url, index)
     yield from _of_markup(page, index)
@@ -84,10 +85,16 @@ def _of_cookies(page: Page, index: Index) -> Iterator[Hit]:
             yield from (replace(hit, where=name) for hit in _search(sign, [value]))
 
 
-def _of_lines(place: str, lines: list[str], index: Index) -> Iterator[Hit]:
-    if scanner := index.scanners.get(place):
-        for sign, line in scanner.in_lines(lines):
-            yield from _search(sign, [line])
+def _of_lines(lines: list[str], scanner: Scanner) -> Iterator[Hit]:
+    for sign, line in scanner.in_lines(lines):
+        yield from _search(sign, [line])
+
+
+_LINES: Mapping[str, Callable[[Page], list[str]]] = {
+    "file": lambda page: page.files,
+    "script": lambda page: page.script_urls,
+}
+"""By place: taken from the page if the table has any signs for it."""
 
 
 def _of_text(place: str, text: str, index: Index) -> Iterator[Hit]:

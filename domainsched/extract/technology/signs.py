@@ -16,7 +16,7 @@ _MAX_TEXT = 100_000
 _MAX_VALUE = 2_000
 _MAX_COOKIE_NAME = 60
 
-_URL = re.compile(r"(?:https?:)?//(?:[^/?#@]*@)?([^/?#:\\]+)[^/?#]*([^#]*)", re.IGNORECASE)
+_URL = re.compile(r"(?:[hH][tT][tT][pP][sS]?:)?//(?:[^/?#@]*+@)?([^/?#:\\]++)[^/?#]*+([^#]*+)")
 _COOKIES = re.compile(r"\n|,(?=[^;,]+=)")
 
 Addresses = Mapping[str, list[str]]
