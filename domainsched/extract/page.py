@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -82,7 +83,7 @@ def extract_page(
         "parked": page is Standing.PARKED,
         "cut": document.cut,
     }
-    return {name: _safe(value) for name, value in columns.items()}
+    return columns if _is_safe(columns) else _safe(columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,16 @@ def _contacts(owner: _Owner) -> dict[str, Any]:
             for network, profile in owner.profiles.items()
         },
     }
+
+
+def _is_safe(columns: dict[str, Any]) -> bool:
+    """Whether nothing needs to be cleaned, from one glance at all of it: most pages are so."""
+    text = json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
+    return text.isprintable() and not any(sign in text for sign in _UNCLEAN)
+
+
+_UNCLEAN = ("\\", "  ", ' "', '" ')
+"""Of JSON: an escape, and blanks that are too many, or at either end of a string."""
 
 
 def _safe(value: Any) -> Any:  # noqa: ANN401 - any JSON
