@@ -182,6 +182,31 @@ async def test_where_domains_are_unique_alone_the_first_tenant_has_them(old: Ben
     assert {row["tenant_id"] for row in old.rows().values()} == {OURS}
 
 
+TWINS = "UNIQUE (tenant_id, domain)", "UNIQUE (domain, tenant_id)", "CHECK (true)"
+
+
+@pytest.mark.parametrize("unique", TWINS)
+async def test_a_row_without_a_tenant_is_there_unless_one_tenant_alone_is_meant(
+    database: Place, unique: str
+) -> None:
+    """To a unique index a NULL is nobody's twin, so the site would stand there twice."""
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE domains (id serial PRIMARY KEY, tenant_id uuid, domain text,"
+            f" status text, {unique})"
+        )
+    async with benched(database) as bench:
+        names = ("plain.test", "odd.test")
+        bench.add("plain.test", "https://Odd.test/x", tenant_id="NULL", status="'completed'")
+        assert await add(bench, *names, "new.test", "new.test") == Added(1, 2, 1)
+        requeued = await store_of(bench).add(names, Order(OURS, requeue=True))
+        assert requeued == Added(present=2, requeued=2)
+        assert {row["status"] for row in bench.rows().values()} == {"pending"}
+        limited = store_of(bench, THEIRS)
+        assert await limited.add(names, Order(THEIRS)) == Added(added=2)
+        assert await limited.add(names, Order(THEIRS, requeue=True)) == Added(0, 2, 0, 2)
+
+
 async def test_a_dry_run_counts_the_same_and_changes_nothing(either: Bench) -> None:
     either.add("there.test", "https://Odd.test/")
     before = either.rows()

@@ -32,6 +32,9 @@ SELECT DISTINCT i.name FROM unnest(%(of)s::text[], %(spelled)s::text[]) AS i(nam
 JOIN {table} AS d ON d.domain = i.spelling{tenant}
 """)
 
+# Older programs left rows without a tenant; to a unique index they are nobody's twins.
+_NOBODY_S = sql.SQL("SELECT count(*) FROM (SELECT FROM {table} WHERE tenant_id IS NULL LIMIT 1) AS n")
+
 # All are due at once, yet fall due in the order of the input, also where keys are random.
 _IN_ORDER = sql.SQL("statement_timestamp() - (%(count)s - i.n) * interval '1 microsecond'")
 
@@ -84,15 +87,23 @@ class Adding:
         """Add canonical names; memory stays constant however many there are."""
         if self.order.batch:
             check_batch(self.table, self.order.batch)
-        self._foreign = not self.table.is_unique or await has_foreign(
-            self.cursor, self.table, self.limited
-        )
+        self._foreign = await self._may_have_twins()
         if self._foreign:
-            self._odd = await odd_forms(self.cursor, self.table, self.order.tenant)
+            self._odd = await odd_forms(
+                self.cursor, self.table, self.order.tenant, or_nobody=self.limited is None
+            )
         total = Added()
         for chunk in _chunks(names, CHUNK):
             total += await self._some(chunk)
         return total
+
+    async def _may_have_twins(self) -> bool:
+        """Whether a site may be there in a row that no unique index holds against a new one."""
+        if not self.table.is_unique or await has_foreign(self.cursor, self.table, self.limited):
+            return True
+        if self.limited is not None or not self.table.unique_per_tenant:
+            return False
+        return bool(await self._scalar(_NOBODY_S.format(table=self.table.identifier), {}))
 
     async def _some(self, chunk: list[str]) -> Added:
         unique = list(dict.fromkeys(chunk))
@@ -155,7 +166,11 @@ class Adding:
 
     def _mine(self) -> sql.Composable:
         limited = sql.SQL(" AND d.tenant_id = %(limited)s" if self.limited else "")
-        return same_tenant(self.table, self.order.tenant) + limited
+        return self._same() + limited
+
+    def _same(self) -> sql.SQL:
+        """Look at the tenant's rows; and at nobody's, unless only the tenant's may be touched."""
+        return same_tenant(self.table, self.order.tenant, or_nobody=self.limited is None)
 
     def _label(self) -> sql.Composed:
         return sql.SQL("%(batch)s::{}").format(self.table.type_of("batch_id"))
@@ -170,7 +185,7 @@ class Adding:
     async def _present(self, names: list[str]) -> set[str]:
         pairs = [(name, spelling) for name in names for spelling in spellings(name)]
         query = _PRESENT.format(
-            table=self.table.identifier, tenant=same_tenant(self.table, self.order.tenant)
+            table=self.table.identifier, tenant=self._same()
         )
         forms = {"of": [name for name, _ in pairs], "spelled": [form for _, form in pairs]}
         await self.cursor.execute(query, self._values(forms))

@@ -193,10 +193,12 @@ async def has_foreign(cursor: Cursor, table: Table, tenant: UUID | None) -> bool
     return bool((await cursor.fetchone() or (False,))[0])
 
 
-async def odd_forms(cursor: Cursor, table: Table, tenant: UUID | None) -> dict[str, list[str]]:
+async def odd_forms(
+    cursor: Cursor, table: Table, tenant: UUID | None, *, or_nobody: bool = False
+) -> dict[str, list[str]]:
     """Find the rows in odd spellings: canonical name to the forms that are stored."""
     query = sql.SQL("SELECT domain FROM {table} AS d WHERE {odd}{same}").format(
-        table=table.identifier, odd=_ODD, same=same_tenant(table, tenant)
+        table=table.identifier, odd=_ODD, same=same_tenant(table, tenant, or_nobody=or_nobody)
     )
     await cursor.execute(query, {"tenant": tenant})
     found: dict[str, list[str]] = {}
@@ -206,7 +208,13 @@ async def odd_forms(cursor: Cursor, table: Table, tenant: UUID | None) -> dict[s
     return found
 
 
-def same_tenant(table: Table, tenant: UUID | None) -> sql.SQL:
-    """Look only at the tenant's rows, where another's may have the same name."""
-    limited = table.unique_per_tenant and tenant is not None
-    return sql.SQL(" AND d.tenant_id = %(tenant)s" if limited else "")
+def same_tenant(table: Table, tenant: UUID | None, *, or_nobody: bool = False) -> sql.SQL:
+    """Look only at the tenant's rows, where another's may have the same name.
+
+    Rows without a tenant may count as the tenant's.
+    """
+    if tenant is None or not table.unique_per_tenant:
+        return sql.SQL("")
+    if or_nobody:
+        return sql.SQL(" AND (d.tenant_id = %(tenant)s OR d.tenant_id IS NULL)")
+    return sql.SQL(" AND d.tenant_id = %(tenant)s")
