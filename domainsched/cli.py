@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import signal
 import sys
 import traceback
@@ -16,12 +17,13 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import typer
+from typer.completion import install_callback, show_callback
 from typer.core import TyperGroup
 
 from domainsched import options, starting
 from domainsched.config import contents, duration, shown
 from domainsched.errors import DomainschedError, ExitCode, UsageError
-from domainsched.reporting.report import Report, Style, written
+from domainsched.reporting.report import Report, written
 from domainsched.session import Session
 
 T = TypeVar("T")
@@ -38,19 +40,36 @@ def _examples(*lines: str) -> str:
     return "\n\n".join(("\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines), EXIT_CODES))
 
 
+_NAMES = ("add", "process", "inspect", "reset", "watch", "init", "demo")
+_COMPLETIONS = {"--install-completion": install_callback, "--show-completion": show_callback}
+
+
 class _Commands(TyperGroup):
     """The one place where expected errors are told, and turned into exit codes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - as below
+        """Show the help if nothing is asked for; let the shell be named that is to complete."""
+        if not (args or ctx.resilient_parsing):
+            typer.echo(ctx.get_help(), err=True)
+            ctx.exit(ExitCode.USAGE)
+        match "=".join(args).split("="):
+            case [option, shell] if option in _COMPLETIONS:
+                options.check_shell(shell)
+                _COMPLETIONS[option](ctx, self.params[0], shell)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's own types of it are private
         try:
             return super().invoke(ctx)
         except DomainschedError as error:
-            ctx.ensure_object(_Speaker).report.error(error)
+            if not isinstance(ctx.obj, _Speaker):  # the command has not begun
+                raise
+            ctx.obj.report.error(error)
             raise typer.Exit(error.exit_code) from error
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - as above
         """List commands in the order of their use, not of the alphabet."""
-        return ["add", "process", "inspect", "reset", "watch", "init", "demo"]
+        return list(_NAMES)
 
 
 @dataclass
@@ -62,7 +81,6 @@ class _Speaker:
 
 app = typer.Typer(
     cls=_Commands,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
@@ -112,7 +130,8 @@ def root(
     shows them. Without DATABASE_URL, an embedded PostgreSQL serves.
 
     Settings come from options, the environment, and a file .env, in this order; the file
-    .env.example lists them all.
+    .env.example lists them all. The shell whose completion is meant may be named: bash, zsh, fish,
+    powershell or pwsh.
     """
 
 
@@ -544,22 +563,45 @@ def main() -> None:
     """Run the command line; the entry point of the `domainsched` program."""
     _use_utf8()
     try:
-        app(prog_name="domainsched")
+        code = app(prog_name="domainsched", standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - the last place where it can be told
-        raise SystemExit(_told(error)) from None
+        code = _told(error)
+    raise SystemExit(code)
 
 
 def _told(error: Exception) -> int:
-    """Tell what no command expects: a bug, or help that could not be written."""
-    report = Report(Style())
+    """Tell what no command expects: misuse, a bug, or help that could not be written."""
+    report = starting.early_speaker(sys.argv[1:])
+    if isinstance(error, typer.TyperException):
+        error = _misuse(error)
     # A line, since a long text that was refused may have left nothing behind to try again with.
     loss = written(sys.stdout, "\n") if sys.stdout and isinstance(error, OSError) else None
     if loss is not None:
-        report.error(DomainschedError("cannot write the answer", why=loss.strerror or str(loss)))
-    else:
-        report.trace("error: unexpected; this is a bug, please report it with what follows")
-        report.trace("".join(traceback.format_exception(error)))
+        error = DomainschedError("cannot write the answer", why=loss.strerror or str(loss))
+    if isinstance(error, DomainschedError):
+        report.error(error)
+        return error.exit_code
+    report.trace("error: unexpected; this is a bug, please report it with what follows")
+    report.trace("".join(traceback.format_exception(error)))
     return ExitCode.FAILURE
+
+
+def _misuse(error: typer.TyperException) -> UsageError:
+    """Say as we say it what the parser refused: the types that it raises are Typer's own."""
+    parameter, near = getattr(error, "param", None), getattr(error, "possibilities", None)
+    what, _, why = error.message.rstrip(".?").partition(". ")
+    if parameter is not None:
+        what, why = f"{parameter.opts[0]}: unusable value", what
+    if near:
+        why = f"is it {' or '.join(sorted(near))}?"
+    why = re.sub("^Did you mean (.*)", r"is it \1?", why)
+    command = [name for name in sys.argv[1:2] if name in _NAMES]
+    hint = " ".join(("domainsched", *command, "--help"))
+    return UsageError(_lowered(what), why=_lowered(why), hint=hint)
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _use_utf8() -> None:

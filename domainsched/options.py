@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from domainsched import __version__
-from domainsched.config import about
+from domainsched.config import about, shown, whole
+from domainsched.errors import UsageError
 from domainsched.models import Kind, Status
 from domainsched.reporting.formats import Format
 
@@ -158,11 +159,19 @@ SORTS = ("domain", "updated", "due", "attempts", "created")
 Schema = Annotated[
     bool, typer.Option("--schema", help="Show the table's columns, and what each is used for.")
 ]
-_MAX_ROWS = 999_999_999
+
+
+def _row_count(text: str) -> int:
+    try:
+        return whole(1)(text)
+    except ValueError as error:
+        raise UsageError(f"--limit: unusable value {shown(text)!r}", why=str(error)) from None
+
+
 Rows = Annotated[
     int | None,
     typer.Option(
-        "--limit", "-n", metavar="N", min=1, max=_MAX_ROWS, help="List at most N.  [default: 20]"
+        "--limit", "-n", metavar="N", parser=_row_count, help="List at most N.  [default: 20]"
     ),
 ]
 AtMost = Annotated[
@@ -171,8 +180,7 @@ AtMost = Annotated[
         "--limit",
         "-n",
         metavar="N",
-        min=1,
-        max=_MAX_ROWS,
+        parser=_row_count,
         help="At most N, those visited longest ago.",
     ),
 ]
@@ -214,6 +222,19 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it so
     if wanted:
         typer.echo(f"domainsched {__version__}")
         raise typer.Exit
+
+
+_SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+
+
+def check_shell(name: str) -> None:
+    """Refuse a shell that nothing is known to complete for.
+
+    Raises:
+        UsageError: it is none of those that Typer writes a script for.
+    """
+    if name not in _SHELLS:
+        raise UsageError(f"no such shell: {name}", why=f"there are {', '.join(_SHELLS)}")
 
 
 Version = Annotated[

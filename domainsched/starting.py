@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise, takewhile
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,17 @@ def speaker(parameters: Mapping[str, Any]) -> Report:
     """Find somebody who speaks as the parameters say, so that even their errors are told so."""
     verbosity = -1 if parameters["quiet"] else parameters["verbose"]
     color = not (parameters["no_color"] or os.environ.get("NO_COLOR"))
-    return Report(Style(verbosity=verbosity, color=color))
+    asks = parameters["json"] or parameters.get("json_lines")
+    return Report(Style(Format.JSON if asks else None, verbosity, color))
+
+
+def early_speaker(arguments: Sequence[str]) -> Report:
+    """Find somebody who speaks as arguments wish that could not be understood altogether."""
+    before = list(takewhile(lambda argument: argument != "--", arguments))
+    words = {*before, *map("=".join, pairwise(before))}
+    asks = words & {"--json", "--jsonl", "--format=json", "--format=jsonl"}
+    color = not ("--no-color" in words or os.environ.get("NO_COLOR"))
+    return Report(Style(Format.JSON if asks else None, color=color))
 
 
 def started(report: Report, parameters: Mapping[str, Any]) -> Session:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from programs import Surroundings
+from programs import Ended, Surroundings
 from test_cli import COMMANDS, HEAVY, LOADED
 
 BASH = shutil.which("bash")
@@ -93,3 +93,23 @@ def test_completing_loads_no_heavy_library(home: Surroundings) -> None:
     assert ended.stdout.split() == ["pending", "processing"]
     loaded = next(line for line in ended.stderr.splitlines() if line.startswith("LOADED"))
     assert HEAVY.intersection(loaded.split()) == set()
+
+
+@pytest.mark.parametrize("arguments", [("--show-completion", "fish"), ("--show-completion=fish",)])
+def test_the_script_of_a_named_shell_is_shown(
+    home: Surroundings, arguments: tuple[str, ...]
+) -> None:
+    ended = home.run(*arguments)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("complete --command domainsched")
+
+
+def test_completion_is_installed_for_the_named_shell(home: Surroundings) -> None:
+    ended = home.run("--install-completion", "fish")
+    assert ended.out.startswith("fish completion installed in ")
+    assert [path.name for path in home.directory.rglob("*.fish")] == ["domainsched.fish"]
+
+
+def test_of_a_shell_that_is_not_known_the_known_ones_are_told(home: Surroundings) -> None:
+    told = "error: no such shell: tcsh\n  there are bash, zsh, fish, powershell, pwsh\n"
+    assert home.run("--show-completion", "tcsh") == Ended(2, "", told)

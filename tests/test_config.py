@@ -498,7 +498,7 @@ def test_the_key_of_scraperapi_is_never_an_option_nor_shown(tmp_path: Path) -> N
     assert SCRAPER_KEY not in repr(settings)
     ended = Surroundings(tmp_path).run("process", "--scraper-api-key", SCRAPER_KEY)
     assert ended.code == 2
-    assert "No such option" in ended.err
+    assert "no such option" in ended.err
 
 
 def test_the_key_of_scraperapi_may_be_in_a_file_of_its_own(tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ JOIN {table} AS d ON d.domain = i.spelling{tenant}
 """)
 
 # Older programs left rows without a tenant; to a unique index they are nobody's twins.
-_NOBODY_S = sql.SQL("SELECT count(*) FROM (SELECT FROM {table} WHERE tenant_id IS NULL LIMIT 1) AS n")
+_NOBODY_S = sql.SQL(
+    "SELECT count(*) FROM (SELECT FROM {table} WHERE tenant_id IS NULL LIMIT 1) AS n"
+)
 
 # All are due at once, yet fall due in the order of the input, also where keys are random.
 _IN_ORDER = sql.SQL("statement_timestamp() - (%(count)s - i.n) * interval '1 microsecond'")
@@ -184,9 +186,7 @@ class Adding:
 
     async def _present(self, names: list[str]) -> set[str]:
         pairs = [(name, spelling) for name in names for spelling in spellings(name)]
-        query = _PRESENT.format(
-            table=self.table.identifier, tenant=self._same()
-        )
+        query = _PRESENT.format(table=self.table.identifier, tenant=self._same())
         forms = {"of": [name for name, _ in pairs], "spelled": [form for _, form in pairs]}
         await self.cursor.execute(query, self._values(forms))
         return {name for (name,) in await self.cursor.fetchall()}
