@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
-from domainsched.connect import opened, opened_table
+from domainsched.connect import opened, opened_table, remarks
 from domainsched.database import schema
 from domainsched.database.adding import Order
+from domainsched.database.connection import Database
 from domainsched.database.selection import Selection
 from domainsched.database.store import Store
 from domainsched.errors import (
@@ -21,7 +23,7 @@ from domainsched.names import canonical
 from domainsched.reporting import answers
 from domainsched.reporting.record import evidence
 from domainsched.reporting.report import Report
-from domainsched.reporting.wording import count
+from domainsched.reporting.wording import count, held, site
 from domainsched.session import Session
 
 LISTED = 20
@@ -165,9 +167,17 @@ async def check(session: Session) -> None:
     async with opened_table(session, rights=schema.READING) as (database, table):
         store = Store(database, table, tenant=session.settings.tenant)
         report.show(answers.check(await store.check()))
+    _remark(report, database)
     if table.lacks_rights:
         lacking = ", ".join(table.lacks_rights)
         report.warning(f'role "{table.role}" may only inspect: no {lacking}', schema.grant(table))
+
+
+def _remark(report: Report, database: Database) -> None:
+    """Tell who sets a database up what its URL holds that is of no use; -v told it already."""
+    if not report.tells_details:
+        for remark in remarks(database.url):
+            report.info(remark)
 
 
 async def show_schema(session: Session) -> None:
@@ -204,7 +214,7 @@ async def reset(session: Session, how: Reset) -> None:
 
     Raises:
         DomainschedError: a domain that was named, or any of a batch, is not there; then nothing is
-            reset.
+            reset. Or a worker has one that was named; the others are reset.
     """
     settings, report = session.settings, session.report
     async with opened_table(session) as (database, table):
@@ -220,9 +230,10 @@ async def reset(session: Session, how: Reset) -> None:
             number = await store.reset(
                 how.selection, force=how.force, clear_metadata=how.clear, limit=how.limit
             )
+        holders = await _holders(store, how.selection) if skipped else []
     report.show(answers.reset(number, skipped, dry_run=how.dry_run))
     if skipped:
-        _tell_skipped(report, skipped, by_name=bool(how.selection.names))
+        _tell_skipped(report, skipped, holders, dry_run=how.dry_run)
 
 
 async def _check_presence(report: Report, store: Store, selection: Selection) -> None:
@@ -235,13 +246,30 @@ async def _check_presence(report: Report, store: Store, selection: Selection) ->
     await _check_statuses(report, store, selection)
 
 
-def _tell_skipped(report: Report, skipped: int, *, by_name: bool) -> None:
-    """Say what was left alone; that needs a person if they named it."""
+async def _holders(store: Store, selection: Selection) -> list[str]:
+    """Say who has the rows that were named."""
+    rows, _ = await store.named(selection.names)
+    return [f"{site(row['domain'])}: {held(row)}" for row in rows if held(row)]
+
+
+def _tell_skipped(report: Report, skipped: int, holders: Sequence[str], *, dry_run: bool) -> None:
+    """Say what was left alone.
+
+    Raises:
+        DomainschedError: somebody named it, and it was to be done.
+    """
     left = f"{count(skipped, 'domain')} being processed now: left alone"
-    if by_name:
-        report.warning(left, "--force takes them too, and refuses their worker's result")
-    else:
+    if not holders:
         report.info(f"{left} (--force takes them too)")
+        return
+    error = DomainschedError(
+        left,
+        why="\n".join(holders),
+        hint="--force takes them too, and refuses their worker's result",
+    )
+    if not dry_run:
+        raise error
+    report.warning(f"{left}: {', '.join(holders)}", error.hint)
 
 
 def _absent(names: list[str], so: str = "") -> DomainschedError:
@@ -267,6 +295,7 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
     """Create or complete the table; an existing one only after asking."""
     settings, report = session.settings, session.report
     async with opened(session, may_be_new=True) as place:
+        _remark(report, place.database)
         found = await place.database.run(lambda: schema.find_table(place.database, place.name))
         wanted = schema.statements(found, place.name, settings.lease)
         texts = [f"{statement.as_string().strip()};" for statement in wanted]

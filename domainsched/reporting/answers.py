@@ -99,7 +99,9 @@ def reset(number: int, skipped: int, *, dry_run: bool) -> Answer:
     """Say what `reset` did."""
     line = f"{'would reset' if dry_run else 'reset'} {count(number, 'domain')}"
     if not number:
-        line = "no domain matches" if not skipped else "nothing was reset"
+        line = (
+            f"nothing {'would be' if dry_run else 'was'} reset" if skipped else "no domain matches"
+        )
     document = {"reset": number, "skipped": skipped, "dry_run": dry_run}
     return _done(document, line, is_deed=not dry_run)
 
