@@ -52,6 +52,9 @@ _CREDENTIALS = re.compile(
 _SCRAPER_KEY_VARIABLES = frozenset({"SCRAPER_API_KEY", "SCRAPER_API_KEY_FILE"})
 _KEY = re.compile("[!-~]{8,200}")
 """It goes into a header; and what is shorter could not be told from other text, to be taken out."""
+_HOST = r"(?:\[[^\]]*\]|[^:\[\]]*)"
+_CONNECTION_RULE = re.compile(rf"{_HOST}:(\d{{0,6}}):{_HOST}:(\d{{0,6}})", re.ASCII)
+_MAX_PORT = 65_535
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -163,9 +166,16 @@ def networks(text: str) -> tuple[Network, ...]:
     return tuple(ip_network(part) for part in _parts(text))
 
 
-def texts(text: str) -> tuple[str, ...]:
-    """Read texts separated by commas."""
-    return tuple(_parts(utf8(text)))
+def connection_rules(text: str) -> tuple[str, ...]:
+    """Read rules separated by commas, each of four parts that may be empty, as curl's are."""
+    rules = tuple(_parts(utf8(text)))
+    for rule in rules:
+        found = _CONNECTION_RULE.fullmatch(rule)
+        if found is None:
+            raise ValueError(f"{rule!r} is not HOST:PORT:TO_HOST:TO_PORT, such as ::127.0.0.1:8080")
+        if odd := [port for port in found.groups() if port and not 0 < int(port) <= _MAX_PORT]:
+            raise ValueError(f"{odd[0]} is not a port")
+    return rules
 
 
 def utf8(text: str) -> str:
@@ -318,7 +328,7 @@ class Settings:
     insecure: bool = _setting("DOMAINSCHED_INSECURE", flag, "false", "accept any TLS certificate")
     connect_to: tuple[str, ...] = _setting(
         "DOMAINSCHED_CONNECT_TO",
-        texts,
+        connection_rules,
         "",
         "HOST:PORT:TO_HOST:TO_PORT,...: connect elsewhere, as curl's --connect-to",
     )
@@ -518,32 +528,54 @@ def known() -> frozenset[str]:
 
 
 def unknown(environ: Mapping[str, str]) -> dict[str, str]:
-    """Find variables that bear our name and are none: each with the nearest one that is."""
-    names = known() | _OF_TESTS
-    odd = sorted(
-        name
-        for name, value in environ.items()
-        if name.startswith(_PREFIX) and value and name not in names
-    )
-    return {name: _nearest(name, names - _OF_TESTS) for name in odd}
+    """Find variables that are none of ours: each with the nearest one that is.
+
+    They bear our name; or they stand in our file, and are nearly what is not set.
+    """
+    given = sorted(name for name, value in environ.items() if value)
+    strange = [name for name in given if name not in known() | _OF_TESTS]
+    ours = {name: _nearest(name, 0.6) for name in strange if name.startswith(_PREFIX)}
+    others = {name: _nearest(name, _ALIKE) for name in strange if origin(environ, name)}
+    misspelt = {name: near for name, near in others.items() if near and not environ.get(near)}
+    return misspelt | ours
 
 
-def _nearest(name: str, names: frozenset[str]) -> str:
+_ALIKE = 0.9
+"""From here on a name of another program's style is taken for one of ours: DATABSE_URL."""
+
+
+def _nearest(name: str, likeness: float) -> str:
     from difflib import get_close_matches
 
     # without the beginning that most of them share, which would make all of them near
-    short = {each.removeprefix(_PREFIX): each for each in sorted(names)}
-    near = get_close_matches(name.removeprefix(_PREFIX), short, n=1)
+    short = {each.removeprefix(_PREFIX): each for each in sorted(known())}
+    near = get_close_matches(name.removeprefix(_PREFIX), short, n=1, cutoff=likeness)
     return short[near[0]] if near else ""
 
 
-def environment(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+class Environment(dict[str, str]):
+    """Variables, of which some stand in a file."""
+
+    def __init__(self, values: Mapping[str, str], origins: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.origins = origins
+        """Where those of the file stand in it: `.env, line 3`."""
+
+
+def origin(environ: Mapping[str, str], name: str) -> str:
+    """Say where in a file a variable stands; nothing of one that was given otherwise."""
+    return environ.origins.get(name, "") if isinstance(environ, Environment) else ""
+
+
+def environment(environ: Mapping[str, str], env_file: Path | None) -> Environment:
     """Lay `environ` over the .env file: the one named, or ./.env if it is there."""
     present = {key: value for key, value in environ.items() if value}
     outvoted = {key for group in _same_things() if group & present.keys() for key in group}
     file = _env_file(environ, env_file)
     lower = {key: value for key, value in file.items() if key not in outvoted}
-    merged = {**lower, **present}
+    merged = Environment(
+        {**lower, **present}, {key: file.origins[key] for key in lower.keys() - present.keys()}
+    )
     for name in _PLACES:
         _refuse_misplaced(name, merged.get(name, ""))
     for name in DATABASE_VARIABLES - {"DATABASE_URL_FILE"}:
@@ -551,7 +583,7 @@ def environment(environ: Mapping[str, str], env_file: Path | None) -> dict[str, 
     return merged
 
 
-def _env_file(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+def _env_file(environ: Mapping[str, str], env_file: Path | None) -> Environment:
     variable = environ.get("DOMAINSCHED_ENV_FILE")
     named = env_file or (Path(variable) if variable else None)
     path = named or Path(".env")
@@ -559,14 +591,19 @@ def _env_file(environ: Mapping[str, str], env_file: Path | None) -> dict[str, st
     try:
         text = contents(path, _MAX_FILE_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        if named is None and isinstance(error, FileNotFoundError | IsADirectoryError):
-            return {}  # a directory .env is a virtual environment
+        if named is None and (isinstance(error, FileNotFoundError) or _is_venv(path)):
+            return Environment({}, {})
         if isinstance(error, FileNotFoundError):
             hint = "correct --env-file or DOMAINSCHED_ENV_FILE"
             raise ConfigError(f"there is no file {path}", hint=hint) from None
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read {path}", why=str(reason)) from None
     return _dotenv(text, path)
+
+
+def _is_venv(path: Path) -> bool:
+    """Tell Python's virtual environment, which some call so, from a file that was not mounted."""
+    return (path / "pyvenv.cfg").is_file()
 
 
 def contents(path: Path, limit_bytes: int = _MAX_FILE_BYTES) -> bytes:
@@ -598,12 +635,12 @@ def _same_things() -> Iterator[frozenset[str]]:
         yield frozenset({spec.metadata["env"], *spec.metadata["aliases"]})
 
 
-def _dotenv(text: str, path: Path) -> dict[str, str]:
+def _dotenv(text: str, path: Path) -> Environment:
     """Read `KEY=value` lines as sh, systemd's EnvironmentFile= and we read them alike.
 
     Comments begin a line; a value may stand in quotes; nothing is expanded.
     """
-    values = {}
+    values, origins = {}, {}
     for number, line in enumerate(re.split(r"\r\n?|\n", text), 1):
         content = re.sub(r"^export\s+", "", line.strip())
         if not content or content.startswith("#"):
@@ -616,8 +653,8 @@ def _dotenv(text: str, path: Path) -> dict[str, str]:
             )
         if "\0" in value:
             raise ConfigError(f"{path}: line {number} holds a NUL character")
-        values[key] = _unquoted(value.strip())
-    return values
+        values[key], origins[key] = _unquoted(value.strip()), f"{path}, line {number}"
+    return Environment(values, origins)
 
 
 def _unquoted(value: str) -> str:
@@ -632,19 +669,20 @@ def _value(
         return _parsed(f"--{name.replace('_', '-')}", metadata["parse"], given)
     for variable, parse in {metadata["env"]: metadata["parse"], **metadata["aliases"]}.items():
         if value := environ.get(variable, "").strip():
-            return _parsed(variable, parse, value)
+            return _parsed(variable, parse, value, origin(environ, variable))
     default = metadata["default"]
     if default or metadata["parse"] is str:
         return metadata["parse"](default)
-    return () if metadata["parse"] in {networks, texts} else None
+    return () if metadata["parse"] in {networks, connection_rules} else None
 
 
-def _parsed(source: str, parse: Parser, text: str) -> object:
-    _refuse_misplaced(source, text)
+def _parsed(source: str, parse: Parser, text: str, where: str = "") -> object:
+    told = f"{source} ({where})" if where else source
+    _refuse_misplaced(source, text, told)
     try:
         return parse(text)
     except ValueError as error:
-        raise ConfigError(f"{source}: unusable value {shown(text)!r}", why=str(error)) from None
+        raise ConfigError(f"{told}: unusable value {shown(text)!r}", why=str(error)) from None
 
 
 def shown(text: str) -> str:
@@ -654,16 +692,17 @@ def shown(text: str) -> str:
     return dburl.redact(masked, ())[:_MAX_SHOWN]
 
 
-def _refuse_misplaced(source: str, text: str) -> None:
+def _refuse_misplaced(source: str, text: str, told: str = "") -> None:
     """Refuse a database's URL where it does not belong, without a word of it; and NUL."""
+    named = told or source
     if source not in _MAY_HOLD_CREDENTIALS and _CREDENTIALS.match(text):
         raise ConfigError(
-            f"{source} looks like a database's URL",
+            f"{named} looks like a database's URL",
             why="its value is not shown, since it may hold a password",
             hint="a database's URL belongs into DATABASE_URL",
         )
     if "\0" in text:
-        raise ConfigError(f"{source} holds a NUL character")
+        raise ConfigError(f"{named} holds a NUL character")
 
 
 def _refuse_bytes(source: str, text: str) -> None:

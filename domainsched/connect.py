@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import LiteralString
 
 from domainsched import dburl, embedded
-from domainsched.config import Settings, contents
+from domainsched.config import Settings, contents, origin
 from domainsched.database.connection import Database
 from domainsched.database.schema import RIGHTS, Table, TableName, init, usable_table
-from domainsched.errors import ConfigError
+from domainsched.errors import ConfigError, DatabaseError
 from domainsched.session import Session
 
 
@@ -39,11 +39,16 @@ async def opened(session: Session, *, may_be_new: bool = False) -> AsyncIterator
     settings, environ = session.settings, session.environ
     url = database_url(settings, environ)
     if url is not None:
-        for note in url.notes:
-            session.announce(f"the database's URL: {note}")
+        notes = remarks(url)
+        session.report.details(notes)
         name = TableName.parse(settings.table, schema=url.schema)
-        async with Database(url) as database:
-            yield Opened(database, name, is_embedded=False)
+        try:
+            async with Database(url) as database:
+                yield Opened(database, name, is_embedded=False)
+        except DatabaseError as error:
+            if type(error) is DatabaseError and not session.report.tells_details:
+                error.why = "\n".join((error.why, *notes))
+            raise
         return
     with embedded.EmbeddedServer.at(embedded.home(environ), environ) as server:
         session.announce(f"using the embedded database in {server.home}")
@@ -71,6 +76,11 @@ async def opened_table(
             yield place.database, await usable_table(place.database, place.name, rights)
 
 
+def remarks(url: dburl.DatabaseUrl) -> list[str]:
+    """Say what was ignored in a URL, or looks like a mistake: news once, and when it fails."""
+    return [f"the database's URL: {note}" for note in url.notes]
+
+
 def database_url(settings: Settings, environ: Mapping[str, str]) -> dburl.DatabaseUrl | None:
     """Find the database's URL: DATABASE_URL, DATABASE_URL_FILE, or the SUPABASE_* variables.
 
@@ -84,10 +94,20 @@ def database_url(settings: Settings, environ: Mapping[str, str]) -> dburl.Databa
             hint="unset one of them",
         )
     if settings.database_url:
-        return dburl.parse(settings.database_url)
+        return _parsed(settings.database_url, origin(environ, "DATABASE_URL"))
     if settings.database_url_file:
-        return dburl.parse(_read(Path(settings.database_url_file)))
+        path = Path(settings.database_url_file)
+        return _parsed(_read(path), f"DATABASE_URL_FILE {path}")
     return dburl.from_supabase(environ)
+
+
+def _parsed(text: str, where: str) -> dburl.DatabaseUrl:
+    """Read a URL; an error says in which file it stands."""
+    try:
+        return dburl.parse(text)
+    except ConfigError as error:
+        error.why = "\n".join(filter(None, (error.why, where and f"it stands in {where}")))
+        raise
 
 
 def secrets(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:

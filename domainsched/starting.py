@@ -10,7 +10,7 @@ from itertools import pairwise, takewhile
 from typing import Any
 from uuid import uuid4
 
-from domainsched.config import Settings, environment, scraper_api_key, unknown, utf8
+from domainsched.config import Settings, environment, origin, scraper_api_key, unknown, utf8
 from domainsched.errors import ConfigError, UsageError
 from domainsched.reporting.formats import Format, asked_format
 from domainsched.reporting.report import Report, Style
@@ -72,7 +72,10 @@ def _flags(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _warn_of_unknown(report: Report, environ: Mapping[str, str]) -> None:
     """Tell of a setting that was misspelt: the default would be used in silence."""
-    odd = [f"{name} (is it {near}?)" if near else name for name, near in unknown(environ).items()]
+    odd = []
+    for name, near in unknown(environ).items():
+        remarks = filter(None, (origin(environ, name), near and f"is it {near}?"))
+        odd.append(f"{name} ({'; '.join(remarks)})" if near or origin(environ, name) else name)
     if odd:
         report.warning(
             f"no such setting: {', '.join(odd)}", "it changes nothing; .env.example lists them all"

@@ -447,7 +447,6 @@ def test_a_mistake_is_told_exactly(bare: Surroundings, arguments: str) -> None:
         *(
             "process postgresql://u:secret@db/x",
             "inspect --limit 0",
-            "inspect --csv --format plain",
         ),
     ],
 )
@@ -509,6 +508,24 @@ def test_a_database_that_is_down_is_told_without_its_password(tmp_path: Path) ->
     )
     verbose = Surroundings(tmp_path, {"DATABASE_URL": url}).run("inspect", "-vv", "--json")
     assert PASSWORD not in verbose.err
+
+
+def test_what_is_odd_about_a_url_is_told_where_that_helps(
+    queue: Surroundings, table: Database
+) -> None:
+    """To who sets it up, and when the database cannot be reached; never before every command."""
+    odd = "the database's URL: ignored pgbouncer: domainsched never prepares statements\n"
+    joint = "&" if "?" in table.url else "?"
+    loud = replace(queue, variables={"DATABASE_URL": f"{table.url}{joint}pgbouncer=true"})
+    assert in_terminal(loud, "inspect").err == ""
+    assert in_terminal(loud, "inspect", "--check").err == odd
+    assert in_terminal(loud, "init").err == f"{odd}table domains has all it needs\n"
+    assert loud.run("inspect", "--check", "-v").err == odd
+    assert loud.run("inspect", "--check").err == ""
+    away = {"DATABASE_URL": "postgresql://app@127.0.0.1:1/sites?pgbouncer=true"}
+    assert (
+        f"  connection refused\n  {odd}" in Surroundings(queue.directory, away).run("inspect").err
+    )
 
 
 @pytest.mark.parametrize(
@@ -1137,6 +1154,9 @@ def test_who_may_not_even_read_is_told_so(reader: Surroundings, table: Database)
     )
 
 
+RESET = "reset,skipped,dry_run\n1,0,false\n"
+
+
 @dataclass(frozen=True)
 class Answers:
     """What a command says to a person and to a pipe."""
@@ -1147,6 +1167,7 @@ class Answers:
     """What it says to a person on stderr."""
     warning: str = ""
     """What it says to anybody on stderr."""
+    code: int = 0
 
 
 ANSWERS = {
@@ -1229,22 +1250,40 @@ ANSWERS = {
         "",
         "next: domainsched process --limit 10\n",
     ),
-    "add a.test --csv": Answers(*[ADDED] * 2),
-    "add a.test --format plain": Answers(*[ADDED_PLAIN] * 2),
+    "add a.test --csv": Answers(ADDED, ADDED),
+    "add a.test --format plain": Answers(ADDED_PLAIN, ADDED_PLAIN),
     "reset --status error --status completed --limit 1 --yes": Answers("reset 1 domain\n", ""),
     "reset --batch leads --like ?.test --dry-run": Answers(
         "would reset 2 domains\n",
         "would reset 2 domains\n",
         "1 domain being processed now: left alone (--force takes them too)\n",
     ),
-    "reset d.test --csv": Answers(*["reset,skipped,dry_run\n1,0,false\n"] * 2),
+    "reset d.test --csv": Answers(RESET, RESET),
     "reset d.test": Answers("reset 1 domain\n", ""),
     "reset b.test": Answers(
         "nothing was reset\n",
         "",
-        warning="warning: 1 domain being processed now: left alone\n"
+        warning="error: 1 domain being processed now: left alone\n"
+        "  b.test: held by web1:4711:7f3a until TIME\n"
+        "hint: --force takes them too, and refuses their worker's result\n",
+        code=1,
+    ),
+    "reset a.test b.test": Answers(
+        "reset 1 domain\n",
+        "",
+        warning="error: 1 domain being processed now: left alone\n"
+        "  b.test: held by web1:4711:7f3a until TIME\n"
+        "hint: --force takes them too, and refuses their worker's result\n",
+        code=1,
+    ),
+    "reset b.test --dry-run": Answers(
+        "nothing would be reset\n",
+        "nothing would be reset\n",
+        warning="warning: 1 domain being processed now: left alone:"
+        " b.test: held by web1:4711:7f3a until TIME\n"
         "hint: --force takes them too, and refuses their worker's result\n",
     ),
+    "reset b.test --force": Answers("reset 1 domain\n", ""),
     "reset --kind tls --yes": Answers("no domain matches\n", ""),
     "reset --status error --dry-run": Answers("would reset 1 domain\n", "would reset 1 domain\n"),
     "process --dry-run": Answers(
@@ -1263,12 +1302,13 @@ def test_a_person_and_a_pipe_each_get_their_answer(
 ) -> None:
     answers = ANSWERS[arguments]
     piped = queue.run(*arguments.split())
-    assert (piped.code, masked(piped.out), piped.err) == (0, answers.piped, answers.warning)
+    assert (piped.code, masked(piped.out)) == (answers.code, answers.piped)
+    assert masked(piped.err) == answers.warning
     with table.connect() as connection:
         connection.execute(ROWS)
     shown = in_terminal(queue, *arguments.split())
-    said = answers.warning + answers.remark
-    assert (shown.code, masked(shown.out), shown.err) == (0, answers.shown, said)
+    assert (shown.code, masked(shown.out)) == (answers.code, answers.shown)
+    assert masked(shown.err) == answers.warning + answers.remark
 
 
 def test_a_domain_that_is_not_there_is_a_failure(queue: Surroundings) -> None:

@@ -29,6 +29,7 @@ from domainsched.config import (
 )
 from domainsched.connect import database_url, secrets
 from domainsched.errors import ConfigError, ExitCode
+from domainsched.fetch import ConnectTo
 
 FIELDS = Settings.__dataclass_fields__
 ONE, TWO, THREE = (str(UUID(int=number)) for number in (1, 2, 3))
@@ -469,7 +470,57 @@ def test_the_file_of_the_directory_need_not_be_there_and_may_be_a_virtual_enviro
     monkeypatch.chdir(tmp_path)
     assert environment({"A": "b"}, None) == {"A": "b"}
     (tmp_path / ".env").mkdir()
+    (tmp_path / ".env" / "pyvenv.cfg").touch()
     assert environment({"A": "b"}, None) == {"A": "b"}
+
+
+def test_a_directory_that_stands_where_the_file_should_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker makes one where a file to be mounted is not there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").mkdir()
+    with pytest.raises(ConfigError, match=r"cannot read \.env") as caught:
+        environment({}, None)
+    assert caught.value.why == "Is a directory"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("DOMAINSCHED_LIMIT=many", "DOMAINSCHED_LIMIT ({}, line 2): unusable value 'many'"),
+        ("export LOG_LEVEL=x\nDOMAINSCHED_LEASE=1", "DOMAINSCHED_LEASE ({}, line 3)"),
+        ("DOMAINSCHED_TABLE=postgresql://u:sesame@h/x", "DOMAINSCHED_TABLE ({}, line 2) looks"),
+    ],
+)
+def test_an_error_names_the_line_of_the_file(tmp_path: Path, line: str, told: str) -> None:
+    path = tmp_path / "settings"
+    path.write_text(f"# mine\n{line.replace('LEASE=1', 'LEASE=soon')}\n")
+    with pytest.raises(ConfigError) as caught:
+        Settings.load({}, environment({}, path))
+    assert caught.value.what.startswith(told.format(path))
+    assert "sesame" not in caught.value.what
+
+
+def test_what_the_environment_says_is_not_laid_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "settings"
+    path.write_text("DOMAINSCHED_LIMIT=5\n")
+    with pytest.raises(ConfigError, match=r"^DOMAINSCHED_LIMIT: unusable value 'many'"):
+        Settings.load({}, environment({"DOMAINSCHED_LIMIT": "many"}, path))
+
+
+def test_an_unusable_url_is_told_with_the_file_it_stands_in(tmp_path: Path) -> None:
+    path, secret = tmp_path / "settings", tmp_path / "secret"
+    secret.write_text("mysql://u:sesame@db/x")
+    for text, where in (
+        ("\nDATABASE_URL=mysql://u:sesame@db/x", f"it stands in {path}, line 2"),
+        (f"DATABASE_URL_FILE={secret}", f"it stands in DATABASE_URL_FILE {secret}"),
+    ):
+        path.write_text(text)
+        environ = environment({}, path)
+        with pytest.raises(ConfigError) as caught:
+            database_url(Settings.load({}, environ), environ)
+        assert caught.value.why.splitlines()[-1] == where
 
 
 # --- secrets and the database's URL ---------------------------------------------------------------
@@ -658,6 +709,32 @@ def test_supabase_settings_may_stand_in_the_file(tmp_path: Path) -> None:
     read = database_url(Settings.load({}, environ), environ)
     assert read is not None
     assert read.safe == "pooler.test:6543/postgres as postgres.ref"
+
+
+def test_a_name_in_the_file_that_is_nearly_one_of_ours_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "settings"
+    path.write_text("DATABSE_URL=x\nDATABASE_HOST=x\nSUPABASE_POOLER_HOSTS=x\nDEBUG=1\n")
+    odd = {"DATABSE_URL": "DATABASE_URL", "SUPABASE_POOLER_HOSTS": "SUPABASE_POOLER_HOST"}
+    assert unknown(environment({}, path)) == odd
+    assert unknown(environment({"DATABASE_URL": "x"}, path)).keys() == {"SUPABASE_POOLER_HOSTS"}
+    assert unknown({"DATABSE_URL": "somebody else's"}) == {}
+
+
+RULES = ("a:443:b:8443", "::127.0.0.1:8080", ":::", "[::1]:80:[fd00::1]:81", "A.test:1::65535")
+NO_RULES = ("a", "a:1:b", "a:1:b:2:3", "::b:65536", "a:x:b:1", "a:1:b:9999999", "::b:0")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_for_connections_that_a_visit_understands_is_a_setting(rule: str) -> None:
+    rules = Settings.load({}, {"DOMAINSCHED_CONNECT_TO": f"{rule}, {rule}"}).connect_to
+    assert rules == (rule, rule)
+    ConnectTo.parse(rule)
+
+
+@pytest.mark.parametrize("rule", NO_RULES)
+def test_any_other_rule_for_connections_is_refused_at_once(rule: str) -> None:
+    with pytest.raises(ConfigError, match=r"^DOMAINSCHED_CONNECT_TO: unusable value"):
+        Settings.load({}, {"DOMAINSCHED_CONNECT_TO": f"{RULES[0]},{rule}"})
 
 
 def test_a_variable_that_is_no_setting_is_found_with_the_nearest_that_is() -> None:

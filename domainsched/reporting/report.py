@@ -174,9 +174,14 @@ class Report:
         if self._talks and not self._logged(logging.INFO, text):
             self._say(text)
 
+    @property
+    def tells_details(self) -> bool:
+        """Whether somebody asked for more."""
+        return self.style.verbosity > 0
+
     def details(self, lines: Iterable[str]) -> None:
         """Say what only who asked for more wants to know."""
-        if self.style.verbosity > 0:
+        if self.tells_details:
             for line in lines:
                 self.info(line)
 
