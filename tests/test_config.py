@@ -199,14 +199,14 @@ def test_the_process_reads_the_env_file_of_its_directory(tmp_path: Path) -> None
     (tmp_path / ".env").write_text("DOMAINSCHED_LIMIT=wrong\n")
     (tmp_path / "other").write_text("DOMAINSCHED_LIMIT=different\n")
     here = Surroundings(tmp_path)
-    told = "error: DOMAINSCHED_LIMIT: unusable value"
-    assert f"{told} 'wrong'" in here.run("inspect").err
-    assert f"{told} 'different'" in here.run("inspect", "--env-file", "other").err
+    told = "error: DOMAINSCHED_LIMIT ({}, line 1): unusable value '{}'"
+    assert told.format(".env", "wrong") in here.run("inspect").err
+    assert told.format("other", "different") in here.run("inspect", "--env-file", "other").err
     named = Surroundings(tmp_path, {"DOMAINSCHED_ENV_FILE": "other"})
-    assert f"{told} 'different'" in named.run("inspect").err
+    assert told.format("other", "different") in named.run("inspect").err
     assert "'wrong'" in named.run("inspect", "--env-file", ".env").err
     overridden = Surroundings(tmp_path, {"DOMAINSCHED_LIMIT": "own"})
-    assert f"{told} 'own'" in overridden.run("inspect").err
+    assert "error: DOMAINSCHED_LIMIT: unusable value 'own'" in overridden.run("inspect").err
 
 
 # --- what is refused --------------------------------------------------------------------------

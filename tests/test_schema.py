@@ -770,3 +770,46 @@ async def test_an_enumeration_without_our_words_is_refused(database: Place) -> N
     assert caught.value.hint == (
         "ALTER TYPE word ADD VALUE 'completed'; ALTER TYPE word ADD VALUE 'error';"
     )
+
+
+OLD_WORDS = "IN ('active', 'pending', 'completed')"
+STATUSES = {
+    f"status text CHECK (status {OLD_WORDS})": "TABLE public.domains",
+    f"status char(12) CONSTRAINT \"a b\" CHECK (status {OLD_WORDS} OR status LIKE 'x%')": "TABLE",
+    f"status varchar(20) CHECK (status {OLD_WORDS}), CHECK (status <> '')": "TABLE public.domains",
+    "status words": "DOMAIN words",
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_a_constraint_that_our_words_do_not_pass_is_told_before_any_row_is_claimed(
+    database: Place, status: str
+) -> None:
+    with database.connect() as connection:
+        connection.execute(f"CREATE DOMAIN words AS text CHECK (VALUE {OLD_WORDS})")
+        connection.execute(
+            f"CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, {status})"
+        )
+    with pytest.raises(SchemaMismatch, match="cannot be processing, error") as caught:
+        await init_in(database)
+    assert "refuses that: CHECK (" in caught.value.why
+    assert f"ALTER {STATUSES[status]}" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        "CHECK (status IN ('active', 'pending', 'processing', 'completed', 'error'))",
+        "CHECK (status <> 'error' OR domain <> '')",
+        "CHECK (length(status) < 20 AND status NOT LIKE '%;%')",
+    ],
+)
+async def test_a_constraint_that_our_words_pass_or_that_asks_for_more_is_no_hindrance(
+    database: Place, constraint: str
+) -> None:
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status text,"
+            f" {constraint})"
+        )
+    assert (await init_in(database)).has_index

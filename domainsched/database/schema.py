@@ -249,6 +249,7 @@ async def _find(cursor: Cursor, name: TableName) -> Table | None:
     _check_key_columns(f"{schema}.{table}", columns)
     _check_types(f"{schema}.{table}", columns)
     await _check_status(cursor, oid, f"{schema}.{table}")
+    await _check_constraints(cursor, oid, f"{schema}.{table}")
     await _check_identity(cursor, oid, f"{schema}.{table}")
     return Table(
         oid,
@@ -319,6 +320,40 @@ async def _check_status(cursor: Cursor, oid: int, name: str) -> None:
             why=f"its type {labels[0][0]} has no such value",
             hint=" ".join(f"ALTER TYPE {labels[0][0]} ADD VALUE '{word}';" for word in lacking),
         )
+
+
+async def _check_constraints(cursor: Cursor, oid: int, name: str) -> None:
+    """Refuse a CHECK on the status alone that our words do not pass; so may a domain's type be."""
+    await cursor.execute(
+        "SELECT quote_ident(c.conname), pg_get_expr(c.conbin, c.conrelid),"
+        " pg_get_constraintdef(c.oid), CASE WHEN c.conrelid = 0 THEN c.contypid::regtype::text END,"
+        " format_type(coalesce(nullif(t.typbasetype, 0), t.oid), -1)"
+        " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_constraint c"
+        " ON c.contypid = t.oid OR (c.conrelid = a.attrelid AND c.conkey = ARRAY[a.attnum])"
+        " WHERE a.attrelid = %s AND a.attname = 'status' AND c.contype = 'c' ORDER BY 1",
+        [oid],
+    )
+    for constraint, expression, definition, domain, kind in await cursor.fetchall():
+        if refused := await _refused(cursor, expression, kind):
+            where = f"DOMAIN {domain}" if domain else f"TABLE {name}"
+            raise SchemaMismatch(
+                f"the column status of table {name} cannot be {', '.join(refused)}",
+                why=f"its constraint {constraint} refuses that: {definition}",
+                hint=f"add it anew with these words: ALTER {where} DROP CONSTRAINT {constraint};",
+            )
+
+
+async def _refused(cursor: Cursor, expression: str, kind: str) -> list[str]:
+    """Say which of our words a constraint refuses; what cannot be tried out refuses none."""
+    query = "SELECT status::text FROM unnest(%s::{}[]) AS t(status) WHERE NOT ({})"
+    tried = re.sub(r"\bVALUE\b", "status", expression)  # as a domain's constraint names it
+    composed = query.format(kind, tried.replace("%", "%%"))
+    refused: list[str] = []
+    with contextlib.suppress(psycopg.Error):
+        async with cursor.connection.transaction():
+            await cursor.execute(composed.encode(), [list(Status)])
+            refused = [word.rstrip() for (word,) in await cursor.fetchall()]
+    return refused
 
 
 async def _check_identity(cursor: Cursor, oid: int, name: str) -> None:
