@@ -375,10 +375,12 @@ def _base(url: str) -> str:
     Raises:
         UsageError: it is no http or https URL with a host.
     """
-    full = url if "://" in url else f"https://{url}"
+    is_named = "://" not in url
+    full = f"https://{url}" if is_named else url
     try:
         parts = urlsplit(full)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        usable = usable and not (is_named and "." not in parts.netloc)  # a mere word
     except ValueError:  # brackets or a port that are none
         usable = False
     if not usable or not full.isprintable() or any(map(str.isspace, full)):

@@ -300,7 +300,8 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
         wanted = schema.statements(found, place.name, settings.lease)
         texts = [f"{statement.as_string().strip()};" for statement in wanted]
         if dry_run or not wanted:
-            report.initialised(place.name.table, texts, done=False)
+            where = f"{found.schema}.{found.name}" if found else place.name.table
+            report.initialised(where, texts, done=not wanted)
             return
         if found is not None and not yes:
             where = f"{found.schema}.{found.name}"

@@ -345,7 +345,7 @@ class Settings:
         "DOMAINSCHED_CONTACT_PAGES",
         whole(0),
         "2",
-        "contact pages to read where a home page gives no address",
+        "contact pages to read where a home page gives no e-mail address or no telephone",
     )
     fingerprints: str = _setting(
         "DOMAINSCHED_FINGERPRINTS",
@@ -534,8 +534,8 @@ def unknown(environ: Mapping[str, str]) -> dict[str, str]:
     """
     given = sorted(name for name, value in environ.items() if value)
     strange = [name for name in given if name not in known() | _OF_TESTS]
-    ours = {name: _nearest(name, 0.6) for name in strange if name.startswith(_PREFIX)}
-    others = {name: _nearest(name, _ALIKE) for name in strange if origin(environ, name)}
+    ours = {name: _nearest(name, _PREFIX, 0.6) for name in strange if name.startswith(_PREFIX)}
+    others = {name: _nearest(name, "", _ALIKE) for name in strange if origin(environ, name)}
     misspelt = {name: near for name, near in others.items() if near and not environ.get(near)}
     return misspelt | ours
 
@@ -544,12 +544,12 @@ _ALIKE = 0.9
 """From here on a name of another program's style is taken for one of ours: DATABSE_URL."""
 
 
-def _nearest(name: str, likeness: float) -> str:
+def _nearest(name: str, prefix: str, likeness: float) -> str:
+    """Find what a name is nearest to, but for a prefix that would make all of them near."""
     from difflib import get_close_matches
 
-    # without the beginning that most of them share, which would make all of them near
-    short = {each.removeprefix(_PREFIX): each for each in sorted(known())}
-    near = get_close_matches(name.removeprefix(_PREFIX), short, n=1, cutoff=likeness)
+    short = {each.removeprefix(prefix): each for each in sorted(known())}
+    near = get_close_matches(name.removeprefix(prefix), short, n=1, cutoff=likeness)
     return short[near[0]] if near else ""
 
 

@@ -342,4 +342,6 @@ class Check:
     table: str
     rows: int
     columns: int
+    needed: int
+    """Of the columns, those that domainsched cannot do without."""
     rights: tuple[str, ...]

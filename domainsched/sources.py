@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
+from shlex import quote
 
 from domainsched.config import shown
 from domainsched.errors import UsageError
@@ -117,10 +118,11 @@ def _header(line: str, source: str) -> _Header | None:
     if columns:
         return _Header(delimiter, columns)
     if delimiter in line and source.lower().endswith(_ENDINGS):
+        cut = "cut -f1" if delimiter == "\t" else f"cut -d {quote(delimiter)} -f 1"
         raise UsageError(
             f"cannot read {shown(source)}",
             why=f"its first line names no column {', '.join(KEYS)}",
-            hint="give its columns names, or only its names: cut -d, -f1 | domainsched add -",
+            hint=f"name its columns; or: {cut} {quote(shown(source))} | domainsched add -",
         )
     return None
 

@@ -399,6 +399,9 @@ MISTAKES = {
     "inspect --url http://a.test/": (
         "error: --url needs --html\n  it says where that page comes from\n"
     ),
+    "inspect --html page.html --url nonsense": (
+        "error: --url is not an http or https URL with a host\n"
+    ),
     "inspect --html nowhere.html --url http://a.test/": (
         "error: cannot read nowhere.html\n  No such file or directory\n"
     ),
@@ -519,7 +522,7 @@ def test_what_is_odd_about_a_url_is_told_where_that_helps(
     loud = replace(queue, variables={"DATABASE_URL": f"{table.url}{joint}pgbouncer=true"})
     assert in_terminal(loud, "inspect").err == ""
     assert in_terminal(loud, "inspect", "--check").err == odd
-    assert in_terminal(loud, "init").err == f"{odd}table domains has all it needs\n"
+    assert in_terminal(loud, "init").err == f"{odd}table public.domains has all it needs\n"
     assert loud.run("inspect", "--check", "-v").err == odd
     assert loud.run("inspect", "--check").err == ""
     away = {"DATABASE_URL": "postgresql://app@127.0.0.1:1/sites?pgbouncer=true"}
@@ -635,6 +638,32 @@ def test_reset_asks_nothing_off_a_terminal(
     )
 
 
+def test_init_says_in_json_whether_all_is_there(queue: Surroundings, table: Database) -> None:
+    """Also where nothing was left to do; the table is named as it is in both."""
+    told = {"table": "public.domains", "statements": [], "done": True}
+    assert queue.run("init", "--json").records == [told]
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP COLUMN title")
+    (dry,) = queue.run("init", "--dry-run", "--json").records
+    assert (dry["table"], dry["done"], len(dry["statements"])) == ("public.domains", False, 1)
+    (wet,) = queue.run("init", "--yes", "--json").records
+    assert (wet["done"], wet["statements"]) == (True, dry["statements"])
+
+
+def test_a_row_without_a_name_is_shown_as_that(queue: Surroundings, table: Database) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains ALTER domain DROP NOT NULL")
+        connection.execute("UPDATE domains SET domain = NULL WHERE domain = 'a.test'")
+    listing = ("inspect", "--status", "pending")
+    assert queue.run(*listing).out.startswith("\tpending\t0\t")
+    assert json.loads(queue.run(*listing, "--json").out)[0]["domain"] is None
+    assert in_terminal(queue, *listing).out.splitlines()[1].startswith("(no name)  pending ")
+    assert queue.run("process", "--dry-run", "--json").records[0]["would_claim"] == [None]
+    ended = queue.run("process", "--json", "-v")
+    assert (ended.records[0]["domain"], ended.records[0]["kind"]) == (None, "invalid_domain")
+    assert "None" not in ended.err
+
+
 def test_init_asks_nothing_off_a_terminal(queue: Surroundings, table: Database) -> None:
     with table.connect() as connection:
         connection.execute("ALTER TABLE domains DROP title, DROP language")
@@ -726,7 +755,8 @@ def test_a_file_that_is_not_utf8_is_refused_line_by_line(bare: Surroundings, enc
 def test_a_misspelt_setting_is_told_once_and_is_no_error(queue: Surroundings) -> None:
     (queue.directory / ".env").write_text("DOMAINSCHED_LIMITS=3\nLIMITS=3\n")
     odd = Surroundings(queue.directory, {**queue.variables, "DOMAINSCHED_ZZZ": "1"})
-    what = "no such setting: DOMAINSCHED_LIMITS (is it DOMAINSCHED_LIMIT?), DOMAINSCHED_ZZZ"
+    near = "DOMAINSCHED_LIMITS (.env, line 1; is it DOMAINSCHED_LIMIT?)"
+    what = f"no such setting: {near}, DOMAINSCHED_ZZZ"
     hint = "it changes nothing; .env.example lists them all"
     assert odd.run("reset", "d.test") == Ended(0, "", f"warning: {what}\nhint: {hint}\n")
     told = json.loads(odd.run("inspect", "--json").err)
@@ -994,10 +1024,9 @@ SCHEMA = "".join(
         }.items()
     ))
 )  # fmt: skip
-ADDED = "added,present,requeued,held,repeated,invalid,rejected,dry_run\n0,1,0,0,0,0,,false\n"
+ADDED = "added,present,requeued,held,repeated,invalid,dry_run\n0,1,0,0,0,0,false\n"
 ADDED_PLAIN = (
-    "added\t0\npresent\t1\nrequeued\t0\nheld\t0\n"
-    "repeated\t0\ninvalid\t0\nrejected\t\ndry_run\tfalse\n"
+    "added\t0\npresent\t1\nrequeued\t0\nheld\t0\nrepeated\t0\ninvalid\t0\ndry_run\tfalse\n"
 )
 RECORD = """\
 d.test
@@ -1010,7 +1039,7 @@ d.test
 CHECK = """\
 database    ok   PostgreSQL VERSION
 table       ok   public.domains, 4 rows
-columns     ok   26 of 26
+columns     ok   33, with all 26 that are needed
 rights      ok   select, insert, update
 """
 
@@ -1173,7 +1202,8 @@ class Answers:
 ANSWERS = {
     "inspect": Answers(
         GLANCE,
-        "domains\t4\ncompleted\t1\nerror\t1\npending\t1\nprocessing\t1\ndue\t1\nexpired\t0\n"
+        "domains\t4\nstatuses.completed\t1\nstatuses.error\t1\nstatuses.pending\t1\n"
+        "statuses.processing\t1\ndue\t1\nexpired\t0\n"
         "waiting_since\tTIME\nnext_due\tTIME\ncompleted_last_24h\t1\nlast_settled\tTIME\n"
         "next_run_claims\t1\nkinds.dns\t1\n",
     ),
@@ -1207,7 +1237,8 @@ ANSWERS = {
     "inspect --batch leads": Answers(
         BATCH,
         "batch\tleads\nstate\tprocessing\ntotal\t3\ndone\t1\nfailed\t1\nshare\t0.6667\n"
-        "kinds.dns\t1\n",
+        "statuses.completed\t1\nstatuses.error\t1\nstatuses.pending\t0\n"
+        "statuses.processing\t1\nkinds.dns\t1\n",
     ),
     "inspect --batch leads --status error": Answers(
         ONE, "d.test\terror\t3\tTIME\tdns\tno such host\n"
@@ -1231,7 +1262,7 @@ ANSWERS = {
     "inspect --check": Answers(
         CHECK,
         "database\tok\tPostgreSQL VERSION\ntable\tok\tpublic.domains, 4 rows\n"
-        "columns\tok\t26 of 26\nrights\tok\tselect, insert, update\n",
+        "columns\tok\t33, with all 26 that are needed\nrights\tok\tselect, insert, update\n",
     ),
     "inspect d.test": Answers(
         RECORD,
@@ -1292,7 +1323,7 @@ ANSWERS = {
         "nothing was claimed or contacted\n",
         "a.test\t1\tTIME\n",
     ),
-    "init --dry-run": Answers("", "", "table domains has all it needs\n"),
+    "init --dry-run": Answers("", "", "table public.domains has all it needs\n"),
 }
 
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import reachable_directory
-from programs import PATIENCE, Surroundings, has_ended
+from programs import PATIENCE, Ended, Surroundings, has_ended
 
 from domainsched import demo
 from domainsched.demo.server import Answer, serving
@@ -78,10 +79,11 @@ def test_it_runs_with_an_empty_environment_and_tells_a_line_a_site(temporary: Pa
     wrapper = ("env", "-i", f"TMPDIR={temporary}")
     ended = surroundings(temporary).run("demo", wrapper=wrapper)
     assert (ended.code, ended.err) == (0, "")
-    *lines, blank, last = ended.out.splitlines()
-    assert [line.split()[:2] for line in lines] == [["ok", site.name] for site in SITES]
-    assert (blank, last) == ("", f"{len(SITES)} of {len(SITES)} sites as they should be")
-    assert ended.out.replace("\n", "").isprintable(), "a hostile title drives no terminal"
+    lines = [line.split("\t") for line in ended.out.splitlines()]
+    assert [line[:3] for line in lines] == [["ok", site.name, site.shows] for site in SITES]
+    assert {len(line) for line in lines} == {4}
+    assert re.sub(r"[\n\t]", "", ended.out).isprintable(), "a hostile title drives no terminal"
+    assert surroundings(temporary).run("demo", "--quiet") == Ended(0, "", "")
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])

@@ -490,6 +490,7 @@ def test_the_glance_in_json() -> None:
     queue = Glance({"error": 2}, upcoming(due=1, waiting_since=NOW), 5, {"dns": 2}, LAPSES)
     listener.report.show(answers.glance(queue, 10))
     assert listener.record == {
+        "domains": 2,
         "statuses": {"error": 2},
         "due": 1,
         "waiting_since": "2026-11-22T00:39:58Z",
@@ -512,7 +513,8 @@ def test_the_glance_in_a_pipe_holds_what_json_does_in_a_fixed_order() -> None:
     queue = Glance(statuses, upcoming(due=3, next_due=NOW), 5, kinds, LAPSES, NOW)
     listener.report.show(answers.glance(queue, 2))
     assert listener.out.getvalue() == (
-        "domains\t6\na\t1\ncompleted\t0\nerror\t3\npending\t0\nprocessing\t0\nz\t2\n"
+        "domains\t6\nstatuses.a\t1\nstatuses.completed\t0\nstatuses.error\t3\n"
+        "statuses.pending\t0\nstatuses.processing\t0\nstatuses.z\t2\n"
         "due\t3\nexpired\t0\nwaiting_since\t\nnext_due\t2026-11-22T00:39:58Z\n"
         "completed_last_24h\t5\nlast_settled\t2026-11-22T00:39:58Z\nnext_run_claims\t2\n"
         "kinds.connect\t1\nkinds.dns\t2\n"
@@ -640,7 +642,7 @@ def test_what_was_changed_in_json() -> None:
 
 def test_the_check_in_json() -> None:
     listener = heard(as_json=True)
-    check = Check("18.6", "db:5432/x as app", "app", "public.domains", 3, 26, ("SELECT",))
+    check = Check("18.6", "db:5432/x as app", "app", "public.domains", 3, 33, 26, ("SELECT",))
     listener.report.show(answers.check(check))
     assert listener.record == {
         "ok": True,
@@ -649,7 +651,8 @@ def test_the_check_in_json() -> None:
         "role": "app",
         "table": "public.domains",
         "rows": 3,
-        "columns": 26,
+        "columns": 33,
+        "needed": 26,
         "rights": ["SELECT"],
     }
 

@@ -50,13 +50,17 @@ def _told(document: Row, facts: Facts, lines: Iterable[str], remark: str = "") -
 
 
 def _done(document: Mapping[str, object], line: str, *, is_deed: bool) -> Answer:
-    """Make an answer of what a command did, or, if it is no deed, would do."""
+    """Make an answer of what a command did, or, if it is no deed, would do.
+
+    Lists of what was wrong are for JSON alone: a cell has no room for them.
+    """
+    cells = {name: value for name, value in document.items() if not isinstance(value, list)}
     return Answer(
         document,
         records=[document],
-        head=tuple(document),
-        sheet=[tuple(document.values())],
-        plain=list(document.items()) if is_deed else [(line,)],
+        head=tuple(cells),
+        sheet=[tuple(cells.values())],
+        plain=list(cells.items()) if is_deed else [(line,)],
         table=lambda _: [line],
         deed=line if is_deed else "",
     )
@@ -113,10 +117,9 @@ def glance(glance: Glance, limit: int) -> Answer:
     """Show the queue in numbers; `limit` is what a run would claim, 0 for all."""
     document = {**glance_record(glance), "next_run_claims": next_run_claims(glance, limit)}
     alone = ("due", "expired", "waiting_since", "next_due", "completed_last_24h", "last_settled")
-    statuses: dict[str, int] = {**dict.fromkeys(Status, 0), **glance.statuses}
     facts: Facts = [
-        ("domains", sum(statuses.values())),
-        *sorted((str(status), number) for status, number in statuses.items()),
+        ("domains", document["domains"]),
+        *_status_facts(glance.statuses),
         *((name, document[name]) for name in (*alone, "next_run_claims")),
         *_named_facts("kinds", glance.kinds),
         *(fact for lapse in glance.lapses for fact in _lapse_facts(lapse)),
@@ -127,6 +130,12 @@ def glance(glance: Glance, limit: int) -> Answer:
 def _named_facts(name: str, numbers: Mapping[str, int]) -> Facts:
     """Write numbers that stand under names of their own, each with where JSON has it."""
     return [(f"{name}.{key}", number) for key, number in sorted(numbers.items())]
+
+
+def _status_facts(statuses: Mapping[str, int]) -> Facts:
+    """Write how many rows each status has; ours always, others that there are."""
+    ours: dict[str, int] = dict.fromkeys(map(str, Status), 0)
+    return _named_facts("statuses", ours | dict(statuses))
 
 
 def _lapse_facts(lapse: Lapse) -> Facts:
@@ -189,6 +198,7 @@ def batch(progress: BatchProgress) -> Answer:
     alone = ("batch", "state", "total", "done", "failed", "share")
     facts: Facts = [
         *((name, document[name]) for name in alone),
+        *_status_facts(progress.statuses),
         *_named_facts("kinds", progress.kinds),
     ]
     return _told(document, facts, _batch_lines(progress))
@@ -237,7 +247,7 @@ def check(check: Check) -> Answer:
     facts = [
         ("database", f"PostgreSQL {check.version} at {check.server}"),
         ("table", f"{check.table}, {count(check.rows, 'row')}"),
-        ("columns", f"{check.columns} of {check.columns}"),
+        ("columns", f"{check.columns}, with all {check.needed} that are needed"),
         ("rights", ", ".join(check.rights).lower()),
     ]
     lines = [f"{name:<12}ok   {printable(value)}" for name, value in facts]

@@ -10,6 +10,8 @@ from typing import Any
 from domainsched.models import Status
 from domainsched.reporting.wording import Row, Write, because, held, stamp, width
 
+_KILO = 1000
+
 
 def record(row: Row, max_attempts: int, write: Write = stamp) -> list[tuple[str, object]]:
     """Write one domain in full: names and values, without those that are empty."""
@@ -73,9 +75,13 @@ def _fetched(visit: Mapping[str, Any], write: Write) -> str:
     parts = (
         _instant(visit.get("fetched_at"), write),
         f"{elapsed} ms" if (elapsed := visit.get("elapsed_ms")) is not None else "",
-        f"{size / 1000:.0f} kB" if isinstance(size := visit.get("bytes"), int) else "",
+        _size(size) if isinstance(size := visit.get("bytes"), int) else "",
     )
     return ", ".join(str(part) for part in parts if part)
+
+
+def _size(number: int) -> str:
+    return f"{number} bytes" if number < _KILO else f"{number / _KILO:.0f} kB"
 
 
 def _instant(value: object, write: Write) -> str:

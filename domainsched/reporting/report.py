@@ -31,6 +31,7 @@ from domainsched.reporting.wording import (
     change_plain,
     change_record,
     demo_lines,
+    demo_plain,
     due_lines,
     due_plain,
     ending,
@@ -42,6 +43,7 @@ from domainsched.reporting.wording import (
     printable,
     settled_record,
     site,
+    site_record,
     summary_line,
     summary_record,
 )
@@ -453,7 +455,7 @@ class Report:
         self.answer("\t".join(map(printable, cells)))
 
     def initialised(self, table: str, statements: Sequence[str], *, done: bool) -> None:
-        """Say what `init` did, or show what it would do."""
+        """Say what `init` did, or show what it would do; `done`: nothing is missing now."""
         if self.style.json:
             self.document({"table": table, "statements": list(statements), "done": done})
         elif not done:
@@ -485,7 +487,7 @@ class Report:
     def preview(self, rows: Sequence[Row], due: int, max_attempts: int) -> None:
         """Show which domains a run would claim."""
         if self.style.json:
-            self.document({"would_claim": [site(row["domain"]) for row in rows], "due": due})
+            self.document({"would_claim": [site_record(row["domain"]) for row in rows], "due": due})
         elif self.is_table:
             self.answer(f"would claim {len(rows):,} of {due:,} due, oldest first")
             for line in due_lines(rows, max_attempts, shutil.get_terminal_size().columns):
@@ -498,7 +500,7 @@ class Report:
     def preview_named(self, rows: Sequence[Row], now: datetime, max_attempts: int) -> None:
         """Show what a run over named domains would do; `now` is the database's."""
         if self.style.json:
-            free = [site(row["domain"]) for row in rows if not is_leased(row, now)]
+            free = [site_record(row["domain"]) for row in rows if not is_leased(row, now)]
             self.document({"would_claim": free, "due": None})
             return
         for row in rows:
@@ -514,11 +516,15 @@ class Report:
         right = sum(finding["ok"] for finding in findings)
         if self.style.json:
             self.document({"sites": list(findings), "right": right, "total": len(findings)})
-            return
-        columns = shutil.get_terminal_size().columns if self.is_table else None
-        for line in demo_lines(findings, columns):
-            self.answer(line)
-        self.answer(f"\n{right} of {len(findings)} sites as they should be")
+        elif self.style.verbosity < 0 and right == len(findings):
+            pass
+        elif not self.is_table:
+            for finding in findings:
+                self._tabbed(demo_plain(finding))
+        else:
+            for line in demo_lines(findings, shutil.get_terminal_size().columns):
+                self.answer(line)
+            self.answer(f"\n{right} of {len(findings)} sites as they should be")
 
 
 def _live(console: Console, draw: Callable[[], Text] | None, *, transient: bool) -> Live:

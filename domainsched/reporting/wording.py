@@ -42,8 +42,13 @@ def printable(text: object) -> str:
 
 
 def site(domain: object) -> str:
-    """Write a stored domain; older programs stored URLs, in which a password may stand."""
-    return _USERINFO.sub(r"\1***@", str(domain))
+    """Write a stored domain; older programs stored URLs, in which a password may stand; or none."""
+    return site_record(domain) or "(no name)"
+
+
+def site_record(domain: object) -> str | None:
+    """Write a stored domain as programs read it: None where there is none."""
+    return None if domain in {None, ""} else _USERINFO.sub(r"\1***@", str(domain))
 
 
 def json_text(value: object) -> str:
@@ -150,7 +155,7 @@ def settled_record(settled: Settled) -> dict[str, object]:
     """Write an attempt's end as JSON has it."""
     record: dict[str, object] = {
         "type": "domain",
-        "domain": site(settled.claim.domain),
+        "domain": site_record(settled.claim.domain),
         "outcome": ending(settled)[0],
         "attempt": settled.claim.attempt,
         "elapsed_ms": round(settled.elapsed.total_seconds() * 1000),
@@ -208,6 +213,7 @@ def summary_line(summary: RunSummary, due: int) -> str:
 def glance_record(glance: Glance) -> dict[str, object]:
     """Write the queue in numbers as JSON has it."""
     return {
+        "domains": sum(glance.statuses.values()),
         "statuses": dict(glance.statuses),
         "due": glance.upcoming.due,
         "waiting_since": glance.upcoming.waiting_since,
@@ -289,13 +295,13 @@ def _advice(glance: Glance, limit: int) -> str:
 def public(row: Row) -> dict[str, object]:
     """Leave out the fence of a claim: it is nobody's business but its worker's."""
     shown = {key: value for key, value in row.items() if key != "claim_token"}
-    return {**shown, "domain": site(row["domain"])}
+    return {**shown, "domain": site_record(row["domain"])}
 
 
 def plain(row: Row) -> tuple[object, ...]:
     """Write a row for a pipe: whole values."""
     return (
-        site(row["domain"]),
+        site_record(row["domain"]) or "",
         row["status"],
         row["attempts"],
         stamp(row.get("updated_at")),
@@ -306,7 +312,8 @@ def plain(row: Row) -> tuple[object, ...]:
 
 def due_plain(row: Row, max_attempts: int) -> tuple[object, ...]:
     """Write a row that a run would claim for a pipe; no attempt: it ends as `crashed`."""
-    return (site(row["domain"]), next_attempt(row, max_attempts) or "", stamp(row["due_at"]))
+    name = site_record(row["domain"]) or ""
+    return (name, next_attempt(row, max_attempts) or "", stamp(row["due_at"]))
 
 
 _PREVIEWED = 50
@@ -345,7 +352,8 @@ def is_leased(row: Row, now: datetime) -> bool:
 
 def change_plain(change: Change) -> tuple[object, ...]:
     """Write a change for a pipe: when, which domain, from which status to which, and why."""
-    cells = (stamp(change.at), site(change.domain), change.former, change.status)
+    name = site_record(change.domain) or ""
+    cells = (stamp(change.at), name, change.former, change.status)
     return (*cells, change.kind, change.detail)
 
 
@@ -354,7 +362,7 @@ def change_record(change: Change) -> dict[str, object]:
     return {
         "type": "change",
         "at": change.at,
-        "domain": site(change.domain),
+        "domain": site_record(change.domain),
         "from": change.former or None,
         "status": change.status,
         "kind": change.kind or None,
@@ -375,7 +383,7 @@ def next_attempt(row: Row, max_attempts: int) -> int | None:
 def listed(row: Row) -> dict[str, object]:
     """Write a row of a list as JSON has it."""
     shown = {name: row.get(name) for name in LISTED}
-    return shown | {"domain": site(row["domain"])}
+    return shown | {"domain": site_record(row["domain"])}
 
 
 def table(rows: Sequence[Row], columns: int) -> Iterable[str]:
@@ -436,12 +444,18 @@ def because(row: Row) -> str:
     return ": ".join(filter(None, (row["last_error_kind"], row["last_error"])))
 
 
-def demo_lines(findings: Sequence[Row], columns: int | None) -> Iterable[str]:
-    """Draw the demo's findings on lines of `columns`, or whole: each site, and what came of it."""
+def demo_lines(findings: Sequence[Row], columns: int) -> Iterable[str]:
+    """Draw the demo's findings on lines of `columns`: each site, and what came of it."""
     for finding in findings:
-        found = f"error: {finding['kind']}" if finding["kind"] else finding["title"]
-        mark = "ok" if finding["ok"] else "no"
-        line = printable(f"{mark:<4}{finding['domain']:<22}{finding['shows']:<31}{found}")
-        yield line if columns is None else fitted(line, columns).rstrip()
-        for difference in finding["differences"]:
+        mark, name, shows, found, *differences = demo_plain(finding)
+        line = printable(f"{mark:<4}{name:<22}{shows:<31}{found}")
+        yield fitted(line, columns).rstrip()
+        for difference in differences:
             yield f"{'':<4}{printable(difference)}"
+
+
+def demo_plain(finding: Row) -> tuple[str, ...]:
+    """Write a finding of the demo for a pipe."""
+    found = f"error: {finding['kind']}" if finding["kind"] else finding["title"]
+    mark = "ok" if finding["ok"] else "no"
+    return (mark, finding["domain"], finding["shows"], found or "", *finding["differences"])
