@@ -133,7 +133,11 @@ OfKind = Annotated[
 ]
 Like = Annotated[
     str | None,
-    typer.Option("--like", metavar="PATTERN", help="Domains like this: *.co.uk, shop."),
+    typer.Option(
+        "--like",
+        metavar="PATTERN",
+        help="Domains like this: *.co.uk, sho?.test; without * or ?, a part of the name.",
+    ),
 ]
 OfBatch = Annotated[
     str | None, typer.Option("--batch", metavar="LABEL", help="Domains added with this label.")
