@@ -71,6 +71,7 @@ def main() -> None:
                 (OURS, "ours"),
                 ("domainsched's worker", "worker"),
                 ("bare loop", "bare"),
+                ("bare loop that prepares nothing", "unprepared"),
             )
         }
         if given.large:

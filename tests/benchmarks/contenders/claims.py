@@ -1,4 +1,4 @@
-"""Claims and settles until nothing is due: `claims.py ours|worker|bare BATCH ROWS`."""
+"""Claims and settles until nothing is due: `claims.py ours|worker|bare|unprepared BATCH ROWS`."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ BARE_SETTLE = """
 """The least that keeps a queue: a token, but no kinds of failure, no suspects, no bounds."""
 
 
-async def bare(batch: int, rows: int) -> None:
-    connect = psycopg.AsyncConnection.connect(os.environ["DATABASE_URL"], autocommit=True)
+async def bare(batch: int, rows: int, prepare_threshold: int | None = 5) -> None:
+    connect = psycopg.AsyncConnection.connect(
+        os.environ["DATABASE_URL"], autocommit=True, prepare_threshold=prepare_threshold
+    )
     async with await connect as connection:
         done = 0
         while done < rows:
@@ -49,6 +51,11 @@ async def bare(batch: int, rows: int) -> None:
             ids = [row[0] for row in found]
             await connection.execute(BARE_SETTLE, [ids, [Jsonb(METADATA)] * len(ids), token])
             done += len(ids)
+
+
+async def unprepared(batch: int, rows: int) -> None:
+    """As poolers want it."""
+    await bare(batch, rows, prepare_threshold=None)
 
 
 async def ours(batch: int, rows: int) -> None:
