@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import unicodedata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from domainsched import extract_page
 from domainsched.extract.logo import _BRAND, _ELSEWHERE, _PLACES, _TOP
+from domainsched.extract.page import _is_safe, _safe
 
 URL = "https://www.acme-tools.com/"
 README = Path(__file__).parents[1] / "README.md"
@@ -139,6 +141,14 @@ def test_fault_07_results_do_not_change_between_processes() -> None:
         ).stdout
 
     assert run("1") == run("2") == run("3")
+
+
+def test_what_passes_at_a_glance_is_as_it_would_be_cleaned() -> None:
+    signs = 'a ",\\\n\x07\xa0\u200e\ud800\u3042'
+    texts = ["".join(text) for length in range(5) for text in product(signs, repeat=length)]
+    plain = [text for text in texts if _is_safe({"x": [None, {text: text}]})]
+    assert {"", "a", "a a", "a,\u3042"} < set(plain)
+    assert [text for text in plain if _safe(text) != text] == []
 
 
 def test_a_place_that_says_something_of_a_logo_has_one_of_the_words_looked_for_first() -> None:
