@@ -185,9 +185,10 @@ async def test_where_domains_are_unique_alone_the_first_tenant_has_them(old: Ben
 TWINS = "UNIQUE (tenant_id, domain)", "UNIQUE (domain, tenant_id)", "CHECK (true)"
 
 
+@pytest.mark.parametrize("odd", ["https://Odd.test/x", "odd.test"])
 @pytest.mark.parametrize("unique", TWINS)
 async def test_a_row_without_a_tenant_is_there_unless_one_tenant_alone_is_meant(
-    database: Place, unique: str
+    database: Place, unique: str, odd: str
 ) -> None:
     """To a unique index a NULL is nobody's twin, so the site would stand there twice."""
     with database.connect() as connection:
@@ -197,7 +198,7 @@ async def test_a_row_without_a_tenant_is_there_unless_one_tenant_alone_is_meant(
         )
     async with benched(database) as bench:
         names = ("plain.test", "odd.test")
-        bench.add("plain.test", "https://Odd.test/x", tenant_id="NULL", status="'completed'")
+        bench.add("plain.test", odd, tenant_id="NULL", status="'completed'")
         assert await add(bench, *names, "new.test", "new.test") == Added(1, 2, 1)
         requeued = await store_of(bench).add(names, Order(OURS, requeue=True))
         assert requeued == Added(present=2, requeued=2)
