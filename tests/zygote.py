@@ -64,8 +64,11 @@ class Process:
         return self._zygote.codes[self._number]
 
     def send_signal(self, number: int) -> None:
-        """Send a signal unless it has ended: the zygote knows, no pid is ever mistaken."""
-        self._zygote.order(number=self._number, signal=int(number))
+        """Send a signal unless it has ended: the zygote knows, no pid is ever mistaken.
+
+        It is sent when this returns.
+        """
+        self._zygote.send_signal(self._number, number)
 
     def kill(self) -> None:
         """Send SIGKILL, if it and the zygote are still there."""
@@ -80,7 +83,9 @@ class Zygote:
         self.environment = dict(environment)
         self.pids: dict[int, int] = {}
         self.codes: dict[int, int] = {}
-        self._numbers = count(1)
+        self._signals = set[int]()
+        self._has_ended = False
+        self._numbers, self._tickets = count(1), count(1)
         self._changed = Condition()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -113,7 +118,7 @@ class Zygote:
     ) -> Process:
         """Start `domainsched` with copies of these three streams."""
         number = next(self._numbers)
-        self.order(
+        self._order(
             *streams,
             number=number,
             arguments=list(arguments),
@@ -124,7 +129,13 @@ class Zygote:
         assert self.wait(lambda: number in self.pids, PATIENCE), "the zygote does not answer"
         return Process(self, number)
 
-    def order(self, *descriptors: int, **order: object) -> None:
+    def send_signal(self, number: int, signal_number: int) -> None:
+        """Send a signal to the process of this number, and wait until that is done."""
+        sent = next(self._tickets)
+        self._order(number=number, signal=int(signal_number), sent=sent)
+        self.wait(lambda: self._has_ended or sent in self._signals, PATIENCE)
+
+    def _order(self, *descriptors: int, **order: object) -> None:
         socket.send_fds(self._line, [json.dumps(order).encode()], descriptors)
 
     def wait(self, predicate: Callable[[], bool], timeout: float) -> bool:
@@ -148,9 +159,17 @@ class Zygote:
         while data := self._line.recv(LONGEST):
             report = json.loads(data)
             with self._changed:
-                kept = self.pids if "pid" in report else self.codes
-                kept[report["number"]] = report.get("pid", report.get("code"))
+                match report:
+                    case {"number": number, "pid": pid}:
+                        self.pids[number] = pid
+                    case {"number": number, "code": code}:
+                        self.codes[number] = code
+                    case {"sent": sent}:
+                        self._signals.add(sent)
                 self._changed.notify_all()
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
 
 
 def _of_interpreter(environment: Mapping[str, str]) -> dict[str, str]:
@@ -202,6 +221,7 @@ class _Nursery:
         if "signal" in order:
             with suppress(KeyError):  # it has ended
                 os.kill(self._pids[order["number"]], order["signal"])
+            self._report(sent=order["sent"])
             return False
         zygote = os.getpid()
         pid = os.fork()
