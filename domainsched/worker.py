@@ -385,10 +385,11 @@ class Run:
             (ending, decide(ending.claim, ending.outcome, policy, random.random()))  # noqa: S311 - spreads retries; guards nothing
             for ending in endings
         ]
-        kept = await self._queue.settle([(ending.claim, how) for ending, how in decided])
+        ended = await self._queue.settle([(ending.claim, how) for ending, how in decided])
         for ending, how in decided:
-            self._held.discard(ending.claim)
-            self._count(Settled(ending.claim, how, ending.claim.id in kept, ending.elapsed))
+            claim = ending.claim
+            self._held.discard(claim)
+            self._count(Settled(claim, ended.get(claim.id, how), claim.id in ended, ending.elapsed))
         self._unsettled -= len(endings)
         self._changed.set()
 

@@ -77,6 +77,21 @@ def test_a_named_domain_is_visited_whatever_its_state(world: World, state: str) 
     assert world.column("status")["due.test"] == "pending"
 
 
+def test_one_whose_result_the_table_refuses_failed_whoever_is_told(world: World) -> None:
+    world.add("a.test", behaviour=TITLED)
+    world.execute("ALTER TABLE domains ADD CHECK (title IS NULL)")
+    ended = world.run("process", "--domain", "a.test", "--strict", "--json")
+    domain, record, summary = ended.records
+    assert (domain["outcome"], domain["kind"]) == ("error", "unstorable")
+    assert (record["record"]["status"], record["record"]["last_error_kind"]) == (
+        "error",
+        "unstorable",
+    )
+    assert (summary["completed"], summary["error"]) == (0, 1)
+    assert summary["kinds"] == {"unstorable": 1}
+    assert ended.code == 5
+
+
 def test_one_that_another_worker_has_is_refused_and_untouched(world: World) -> None:
     world.add("a.test", "b.test")
     put(world, LEASED)

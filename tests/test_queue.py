@@ -315,7 +315,7 @@ async def test_who_lost_the_lease_can_end_nothing(
     claim = await bench.claimed()
     await meanwhile(bench)
     before = bench.row()
-    assert await bench.queue.settle([(claim, ending)]) == set()
+    assert not await bench.queue.settle([(claim, ending)])
     assert bench.row() == before
 
 
@@ -334,7 +334,7 @@ async def test_the_successor_settles_what_the_former_worker_could_not(any_shape:
     stale = await any_shape.claimed()
     any_shape.execute("UPDATE domains SET due_at = now()")
     fresh = await any_shape.one()
-    kept = await any_shape.queue.settle([(stale, Fail(GONE)), (fresh, Complete(PAGE))])
+    kept = (await any_shape.queue.settle([(stale, Fail(GONE)), (fresh, Complete(PAGE))])).keys()
     assert kept == {fresh.id}
     assert any_shape.row()["title"] == "A site"
 
@@ -343,7 +343,9 @@ async def test_of_a_batch_only_the_lost_rows_are_dropped(any_shape: Bench) -> No
     any_shape.add("a.test", "b.test", "c.test")
     claims = {claim.domain: claim for claim in (await any_shape.claim()).claims}
     any_shape.execute("UPDATE domains SET claim_token = NULL WHERE domain = 'b.test'")
-    kept = await any_shape.queue.settle([(claim, Complete(PAGE)) for claim in claims.values()])
+    kept = (
+        await any_shape.queue.settle([(claim, Complete(PAGE)) for claim in claims.values()])
+    ).keys()
     assert kept == {claims["a.test"].id, claims["c.test"].id}
 
 
@@ -381,7 +383,7 @@ async def changed_by(bench: Bench, ending: Transition, **columns: str) -> tuple[
     """Claim a row and end it: the columns that the ending changed, before and after."""
     claim = await bench.claimed(**columns)
     before = bench.row()
-    assert await bench.queue.settle([(claim, ending)]) == {claim.id}
+    assert (await bench.queue.settle([(claim, ending)])).keys() == {claim.id}
     after = bench.row()
     different = [name for name in after if after[name] != before[name]]
     return {name: before[name] for name in different}, {name: after[name] for name in different}
@@ -454,14 +456,14 @@ async def test_endings_of_all_sorts_are_settled_together(any_shape: Bench) -> No
     endings: list[Transition] = [Complete(PAGE), Retry(TIMEOUT, LEASE), Fail(GONE), Release()]
     any_shape.add(*(f"{number}.test" for number in range(len(endings))))
     claims = sorted((await any_shape.claim()).claims, key=lambda claim: claim.domain)
-    kept = await any_shape.queue.settle(list(zip(claims, endings, strict=True)))
+    kept = (await any_shape.queue.settle(list(zip(claims, endings, strict=True)))).keys()
     assert kept == {claim.id for claim in claims}
     states = [row["status"].strip() for _, row in sorted(any_shape.rows().items())]
     assert states == ["completed", "pending", "error", "pending"]
 
 
 async def test_settling_nothing_does_nothing(bench: Bench) -> None:
-    assert await bench.queue.settle([]) == set()
+    assert not await bench.queue.settle([])
     assert await bench.queue.extend([], LEASE) == set()
     assert await bench.queue.release([]) == set()
 
@@ -629,10 +631,6 @@ POISONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "NUL in a text": ("SELECT", {"title": "a\0b"}),
     "NUL deep in JSON": ("SELECT", {"domain_metadata": {"a": [{"b": "\0"}]}}),
     "lone surrogate": ("SELECT", {"description": "\ud800"}),
-    "too long for the column": (
-        "ALTER TABLE domains ALTER title TYPE varchar(10)",
-        {"title": "more than ten characters"},
-    ),
     "too large for an index": (
         "CREATE INDEX ON domains (description)",
         {"description": INCOMPRESSIBLE},
@@ -664,7 +662,12 @@ async def test_a_poison_row_harms_only_itself(database: Place, poison: str) -> N
         endings = [
             (claim, Complete(page if claim.domain == "poison.test" else PAGE)) for claim in claims
         ]
-        assert await bench.queue.settle(endings) == {claim.id for claim in claims}
+        ended = await bench.queue.settle(endings)
+        assert {claim.domain: _kind(ended[claim.id]) for claim in claims} == {
+            "a.test": None,
+            "poison.test": Kind.UNSTORABLE,
+            "z.test": None,
+        }
         rows = bench.rows()
         assert [rows[name]["status"] for name in ("a.test", "z.test")] == ["completed"] * 2
         assert [rows[name]["title"] for name in ("a.test", "z.test")] == ["A site"] * 2
@@ -672,6 +675,35 @@ async def test_a_poison_row_harms_only_itself(database: Place, poison: str) -> N
         assert (bad["status"], bad["last_error_kind"]) == ("error", "unstorable")
         assert bad["last_error"].startswith("the database refused the result: ")
         assert (bad["error_count"], bad["title"]) == (1, None)
+
+
+def _kind(transition: Transition) -> Kind | None:
+    return transition.failure.kind if isinstance(transition, Fail) else None
+
+
+async def test_of_what_is_too_long_for_its_column_prose_is_cut_and_the_rest_left_out(
+    database: Place,
+) -> None:
+    alteration = (
+        "ALTER TABLE domains ALTER title TYPE varchar(10), ALTER description TYPE varchar(3),"
+        " ALTER favicon_url TYPE varchar(30), ALTER logo_url TYPE varchar(30)"
+    )
+    install_old(database, Generation.NOVEMBER_2025, alteration)
+    near, far = (f"https://a.test/{'x' * length}" for length in (15, 16))
+    page = {"title": "Ten charsüüü", "description": "abc", "favicon_url": near, "logo_url": far}
+    async with benched(database) as bench:
+        claim = await bench.claimed()
+        ended = await bench.queue.settle([(claim, Complete(page))])
+        assert ended == {claim.id: Complete(page)}
+        row = bench.row()
+    stored = {name: row[name] for name in ("status", *page)}
+    assert stored == {
+        "status": "completed",
+        "title": "Ten chars…",
+        "description": "abc",
+        "favicon_url": near,
+        "logo_url": None,
+    }
 
 
 async def test_a_reason_too_long_for_its_column_is_cut(database: Place) -> None:
@@ -693,7 +725,7 @@ async def test_an_end_that_the_table_refuses_is_left_to_its_lease(database: Plac
         bench.execute(
             "ALTER TABLE domains ADD CHECK (domain <> 'bad.test' OR status = 'processing')"
         )
-        kept = await bench.queue.settle([(good, Complete(PAGE)), (bad, Complete(PAGE))])
+        kept = (await bench.queue.settle([(good, Complete(PAGE)), (bad, Complete(PAGE))])).keys()
         assert kept == {good.id}
         assert bench.row("bad.test")["status"] == "processing"
 
@@ -703,7 +735,7 @@ async def test_a_table_that_refuses_everything_is_said_so(database: Place) -> No
         claim = await bench.claimed()
         bench.execute("ALTER TABLE domains ADD CHECK (status IN ('pending', 'processing'))")
         for _ in range(MOST_REFUSED):
-            assert await bench.queue.settle([(claim, Complete(PAGE))]) == set()
+            assert not await bench.queue.settle([(claim, Complete(PAGE))])
         with pytest.raises(DatabaseError, match="PostgreSQL refused a statement") as caught:
             await bench.queue.settle([(claim, Complete(PAGE))])
     assert "violates check constraint" in caught.value.why
@@ -734,7 +766,7 @@ async def test_what_an_owner_lets_be_null_or_short_is_claimed_all_the_same(
         claim = await bench.one()
         assert (claim.domain, claim.attempt) == ("", 1)
         failure = Failed(Kind.INVALID_DOMAIN, "no name")
-        assert await bench.queue.settle([(claim, Fail(failure))]) == {claim.id}
+        assert (await bench.queue.settle([(claim, Fail(failure))])).keys() == {claim.id}
 
 
 # --- commits whose fate is unknown ------------------------------------------------------------
@@ -808,7 +840,7 @@ async def test_a_settlement_cut_off_at_its_commit_is_kept_and_counted_once(
     async with shaken(bench, committed=committed) as (queue, accident):
         (claim,) = (await take(queue)).claims
         accident.arm()
-        assert await queue.settle([(claim, ending)]) == {claim.id}
+        assert (await queue.settle([(claim, ending)])).keys() == {claim.id}
     row = bench.row()
     assert row["status"] != "processing"
     assert row["error_count"] == isinstance(ending, Fail)
@@ -849,7 +881,7 @@ async def test_a_commit_that_arrives_late_is_waited_for(bench: Bench, ending: Tr
 
         looked = asyncio.Event()
         proxy.on_statement = late
-        assert await queue.settle([(claim, ending)]) == {claim.id}
+        assert (await queue.settle([(claim, ending)])).keys() == {claim.id}
     assert bench.row()["status"] != "processing"
 
 
@@ -892,7 +924,7 @@ async def test_who_lost_the_lease_while_cut_off_is_told(bench: Bench) -> None:
             raise ConnectionResetError
 
         proxy.on_statement = lost
-        assert await queue.settle([(claim, Complete(PAGE))]) == set()
+        assert not await queue.settle([(claim, Complete(PAGE))])
     assert bench.row()["title"] is None
 
 
@@ -908,7 +940,7 @@ def drained(place: Place, table: Table) -> list[str]:
             queue = Queue(database, table)
             while claims := (await take(queue, 7)).claims:
                 taken += [claim.domain for claim in claims]
-                kept = await queue.settle([(claim, Complete(PAGE)) for claim in claims])
+                kept = (await queue.settle([(claim, Complete(PAGE)) for claim in claims])).keys()
                 assert kept == {claim.id for claim in claims}
         return taken
 

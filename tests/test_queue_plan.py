@@ -129,8 +129,10 @@ async def explained(bench: Bench) -> list[Plan]:
 async def settle(queue: Queue, claims: list[Claim]) -> set[Any]:
     page = Complete({"title": "A site", "domain_metadata": {"version": 1}})
     transitions = (page, Retry(FAILED, LEASE * 2), Fail(FAILED))
-    return await queue.settle(
-        [(claim, transitions[number % 3]) for number, claim in enumerate(claims)]
+    return set(
+        await queue.settle(
+            [(claim, transitions[number % 3]) for number, claim in enumerate(claims)]
+        )
     )
 
 

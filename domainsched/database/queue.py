@@ -273,6 +273,7 @@ class Queue:
         # As bytes: to put one together takes longer than to execute it.
         self._claim = _CLAIM.format(**names, picked=picked, also=_after_comma(also)).as_bytes()
         self._settlement = _Settlement(table, names)
+        self._lengths = table.lengths
         self._claimed = _CLAIMED.format(**names).as_bytes()
         self._first_due = _FIRST_DUE.format(**names).as_bytes()
         self._extend = _EXTEND.format(**names).as_bytes()
@@ -364,35 +365,37 @@ class Queue:
         held = list(claims)
         return await self._end(self._release, held, _pairs(held))
 
-    async def settle(self, endings: Sequence[Ending]) -> set[RowId]:
-        """Write outcomes and end their claims, in one statement.
+    async def settle(self, endings: Sequence[Ending]) -> dict[RowId, Transition]:
+        """Write outcomes and end their claims, in one statement; say how each row ended.
 
         A row that is not returned had lost its lease: its result was dropped. One that somebody
         locks is waited for, and then left to its lease; its neighbours are not. A batch that the
         database refuses is repeated row by row, so that one poison row harms only itself: it ends
         as `error`, kind `unstorable`; if the table refuses even that, it is left to its lease.
         """
+        wanted = {claim.id: transition for claim, transition in endings}
         released = [claim for claim, transition in endings if isinstance(transition, Release)]
-        kept = await self.release(released) if released else set()
+        kept = {row: wanted[row] for row in await self.release(released)} if released else {}
         visited = [ending for ending in endings if not isinstance(ending[1], Release)]
         try:
-            return kept | await self._settle_together(visited)
+            return kept | {row: wanted[row] for row in await self._settle_together(visited)}
         except Refused:
             for ending in visited:
                 kept |= await self._settle_alone(ending)
             return kept
 
-    async def _settle_alone(self, ending: Ending) -> set[RowId]:
-        claim, _ = ending
+    async def _settle_alone(self, ending: Ending) -> dict[RowId, Transition]:
+        claim, transition = ending
         try:
-            return await self._settle_together([ending])
+            return dict.fromkeys(await self._settle_together([ending]), transition)
         except Refused as error:
-            failure = Failed(Kind.UNSTORABLE, f"the database refused the result: {error.why}")
+            detail = f"the database refused the result: {error.why}"
+            unstorable = Fail(Failed(Kind.UNSTORABLE, detail))
         try:
-            return await self._settle_together([(claim, Fail(failure))])
+            return dict.fromkeys(await self._settle_together([(claim, unstorable)]), unstorable)
         except Refused as error:
             self._leave(claim, error)
-            return set()
+            return {}
 
     def _leave(self, claim: Claim, error: DatabaseError) -> None:
         """Leave a row to its lease; with too many of them, it is the table."""
@@ -405,7 +408,7 @@ class Queue:
         if not endings:
             return set()
         claims = [claim for claim, _ in endings]
-        records = [_record(claim, transition) for claim, transition in endings]
+        records = [_record(claim, transition, self._lengths) for claim, transition in endings]
         values = {**_pairs(claims), "rows": Jsonb(records)}
         return await self._end(self._settlement.of(records), claims, values)
 
@@ -540,11 +543,11 @@ def _on_error(table: Table) -> list[sql.Composable]:
     ]
 
 
-def _record(claim: Claim, transition: Transition) -> dict[str, Any]:
+def _record(claim: Claim, transition: Transition, lengths: Mapping[str, int]) -> dict[str, Any]:
     record = {"id": _json_id(claim.id), "token": str(claim.token), "delay": "0"}
     match transition:
         case Complete(columns):
-            return {**columns, **record, "status": Status.COMPLETED}
+            return {**_fitted(columns, lengths), **record, "status": Status.COMPLETED}
         case Retry(failure, delay):
             seconds = f"{delay.total_seconds():.3f} seconds"
             return {**record, **_failure(failure), "status": Status.PENDING, "delay": seconds}
@@ -552,6 +555,20 @@ def _record(claim: Claim, transition: Transition) -> dict[str, Any]:
             return {**record, **_failure(failure), "status": Status.ERROR}
         case Release():
             raise TypeError("a released claim has no record to write")
+
+
+_PROSE = frozenset({"title", "description"})
+"""Half of it says half as much; half an address says something else."""
+
+
+def _fitted(columns: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:
+    """Cut what a column is too short for, or leave it out: the rest is worth storing."""
+    fitted = dict(columns)
+    for column, length in lengths.items():
+        value = fitted.get(column)
+        if isinstance(value, str) and len(value) > length:
+            fitted[column] = f"{value[: length - 1]}…" if column in _PROSE else None
+    return fitted
 
 
 def _json_id(row_id: RowId) -> int | str:

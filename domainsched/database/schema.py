@@ -92,6 +92,7 @@ _STORAGE = sql.SQL(
     " autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000,"
     " vacuum_index_cleanup = on)"
 )
+_LIMITED = re.compile(r"character varying\((\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,12 @@ class Table:
     def type_of(self, column: str) -> sql.SQL:
         """Write a column's type, for casts."""
         return sql.SQL(self.columns[column].replace("%", "%%"))
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Which columns hold only short texts, and how many characters."""
+        limits = {name: _LIMITED.fullmatch(kind) for name, kind in self.columns.items()}
+        return {name: int(limit[1]) for name, limit in limits.items() if limit}
 
     def stamp(self, *columns: str) -> list[sql.Composable]:
         """Write `column = now` for those of `columns` that the table has."""
