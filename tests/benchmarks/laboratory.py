@@ -111,7 +111,7 @@ class Laboratory:
         subprocess.run([*DOMAINSCHED, "init", "--yes"], env=self.environ, check=True)
         self.execute(
             "INSERT INTO domains (domain)"
-            " SELECT 'site' || lpad(n::text, 5, '0') || '.bench.test'"
+            " SELECT 'site' || lpad(n::text, greatest(5, length(n::text)), '0') || '.bench.test'"
             f" FROM generate_series(1, {hosts}) n"
         )
         self.execute("VACUUM ANALYZE domains")
