@@ -78,14 +78,17 @@ class Visitor:
         columns = await self._extractor.extract(page)
         if isinstance(columns, Failed):
             return columns
-        columns, pages = await self._with_contacts(site, columns, page)
-        return Found(self._with_facts(columns, page, pages))
+        columns = self._with_facts(columns, page)
+        told = {"url": page.url, "status": page.status}
+        del page  # it may be large, and others wait
+        columns, further = await self._with_contacts(site, columns)
+        return Found(_with_visit(columns, pages=[told, *further]))
 
     async def _with_contacts(
-        self, site: Visits, columns: Columns, home: Page
+        self, site: Visits, columns: Columns
     ) -> tuple[Columns, list[dict[str, Any]]]:
         """Fill in what contact pages tell; also says which pages were read, or why not."""
-        pages = [{"url": home.url, "status": home.status}]
+        pages: list[dict[str, Any]] = []
         left = self._contact_pages
         for url in columns["domain_metadata"].get("contact_pages", ()):
             if not left or not _lacks_contacts(columns):
@@ -110,12 +113,11 @@ class Visitor:
             return {}, {**told, "error": found.detail}
         return found, told
 
-    def _with_facts(self, columns: Columns, page: Page, pages: list[dict[str, Any]]) -> Columns:
+    def _with_facts(self, columns: Columns, page: Page) -> Columns:
         """Add what the connection, and not the page, tells."""
         tls = page.tls or {}
-        visit = {**self._facts(page), "pages": pages}
         return {
-            **columns,
+            **_with_visit(columns, **self._facts(page)),
             "has_ssl": page.tls is not None if page.credits is None else None,
             "ssl_issuer": tls.get("issuer"),
             "ssl_version": tls.get("version"),
@@ -123,7 +125,6 @@ class Visitor:
             "server_type": clean_text(page.headers.get("server", "")) or None,
             "ip_address": page.ip_address or None,
             "server_response_time": _milliseconds(page.elapsed),
-            "domain_metadata": {**columns["domain_metadata"], "visit": visit},
         }
 
     def _facts(self, page: Page) -> dict[str, Any]:
@@ -142,6 +143,12 @@ class Visitor:
             "via": "direct" if page.credits is None else "scraperapi",
             "credits": page.credits or 0,
         }
+
+
+def _with_visit(columns: Columns, **facts: Any) -> Columns:  # noqa: ANN401 - JSON
+    metadata = columns["domain_metadata"]
+    visit = {**metadata.get("visit", {}), **facts}
+    return {**columns, "domain_metadata": {**metadata, "visit": visit}}
 
 
 def _lacks_contacts(columns: Columns) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -307,6 +308,34 @@ async def test_contact_pages_are_read_in_order_and_not_more_than_allowed() -> No
     )
     assert urls == [CONTACT, IMPRINT]
     assert columns["email_addresses"] == ["c@a.test", "i@a.test"]
+
+
+async def test_the_home_page_is_let_go_before_another_is_asked_for() -> None:
+    """It may be large, there is room for few of them, and a contact page may take long."""
+    marked = uuid4().bytes
+    held = None
+
+    class OnceOnly(Fetcher):
+        async def home(self) -> Page | Failed:
+            return replace(PAGE, body=marked)
+
+        async def page(self, url: str) -> Page | Failed:
+            nonlocal held
+            pages = [each for each in gc.get_objects() if isinstance(each, Page)]
+            held = [each for each in pages if each.body == marked]
+            return await super().page(url)
+
+    class Forgetful(Extractor):
+        async def extract(self, page: Page) -> dict[str, Any] | Failed:
+            answer = await super().extract(page)
+            self.pages.clear()
+            return answer
+
+    home = extracted([], [])
+    home["domain_metadata"]["contact_pages"] = [CONTACT]
+    contact = replace(PAGE, url=CONTACT)
+    await attempt("a.test", OnceOnly(PAGE, {CONTACT: contact}), Forgetful(home))
+    assert held == []
 
 
 OTHER = "https://help.a.test/contact"

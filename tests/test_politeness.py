@@ -533,20 +533,21 @@ async def test_the_shorter_limit_ends_first_and_the_budget_after_it() -> None:
 
 
 async def test_only_so_many_large_pages_are_held_at_once(sites: Sites) -> None:
-    """A visit has its page until it ends: five hundred of 2 MB would be 1.3 GB."""
+    """A visit has its page until it asks for the next or ends: five hundred were 1.3 GB."""
     large, small = page("<p>" + "x" * 200_000), page("<p>small")
     names = [f"large{number}.test" for number in range(33)]
     sites.add(*names, behaviour=large, robots=NO_ROBOTS)
+    sites.add(names[31], behaviour=sequence(large, small), robots=NO_ROBOTS)
     sites.add("small.test", behaviour=small)
     async with Fetcher(limits(sites)) as fetcher, AsyncExitStack() as visits:
-        for name in names[:32]:
-            site = await visits.enter_async_context(fetcher.site(name))
+        held = [await visits.enter_async_context(fetcher.site(name)) for name in names[:32]]
+        for site in held:
             assert isinstance(await site.home(), Page)
         waiting = asyncio.create_task(home(fetcher, names[32]))
         await asyncio.to_thread(sites.wait_for_requests, names[32])
         assert isinstance(await home(fetcher, "small.test"), Page)
         assert not waiting.done()
-        await visits.aclose()
+        assert isinstance(await held[31].page(f"https://{names[31]}/contact"), Page)
         assert isinstance(await waiting, Page)
 
 

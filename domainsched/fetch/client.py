@@ -90,16 +90,21 @@ class Client:
                 await read_rest(response)
 
     async def make_room(self) -> None:
-        """Wait for room for a large page, which the visit then has until it is closed."""
+        """Wait for room for a large page, which the visit then has until it gives it back."""
         if not self._has_room:
             with self._budget.standing_still():
                 await self._room.acquire()
             self._has_room = True
 
-    async def aclose(self) -> None:
-        """Close all connections."""
+    def give_room_back(self) -> None:
+        """Let another visit have a large page: what this one read is gone."""
         if self._has_room:
             self._room.release()
+            self._has_room = False
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        self.give_room_back()
         await self._connections.aclose()
 
 

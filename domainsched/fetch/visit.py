@@ -114,8 +114,10 @@ class Site:
         """Fetch a further page of the site, within what is left of the time.
 
         `url` and what it redirects to must be on the site's own hosts: its name, the same with or
-        without www., and where the home page was found.
+        without www., and where the home page was found. The page before must not be held any more:
+        there is room for so many large ones only.
         """
+        self._client.give_room_back()
         before = self._budget.elapsed
         try:
             page = await self._within_budget(self._further(url))

@@ -24,7 +24,7 @@ class Visits(Protocol):
         """Get the site's home page, or say why not."""
 
     async def page(self, url: str) -> Page | Failed:
-        """Get a further page of the same site, or say why not."""
+        """Get a further page of the same site, or say why not; the one before is read and gone."""
 
     async def refusal(self, url: str) -> Failed | None:
         """Say why `url` must not be asked for on any way; None if nothing is known against it."""
