@@ -121,6 +121,28 @@ async def test_an_idle_connection_that_was_closed_is_not_used(sites: Sites) -> N
     assert connections(sites, "left.test") == [0, 1]
 
 
+FORGED = answer(200, {"Content-Type": "text/html", **KEPT}, b"<title>Forged</title>")
+
+
+def one_record(exchange: Exchange) -> None:
+    exchange.send(answer(404, KEPT) + FORGED)
+
+
+def two_records(exchange: Exchange) -> None:
+    exchange.send(answer(404, KEPT))
+    exchange.send(FORGED)
+
+
+@pytest.mark.parametrize("robots", [one_record, two_records])
+async def test_what_follows_an_answer_is_no_answer_to_the_next_request(
+    sites: Sites, robots: Behaviour, request: pytest.FixtureRequest
+) -> None:
+    name = f"forged-{request.node.callspec.id.replace('_', '-')}.test"
+    sites.add(name, behaviour=page("<title>Asked for</title>"), robots=robots)
+    assert b"Asked for" in (await fetch(sites, name)).body
+    assert connections(sites, name) == [0, 1]
+
+
 async def test_a_page_that_is_not_read_to_its_end_costs_its_connection(sites: Sites) -> None:
     steps = {"/": page("x" * 200_000, headers=KEPT), "/b": kept()}
     sites.add("cut.test", behaviour=paths(steps), robots=NO_ROBOTS)

@@ -115,8 +115,13 @@ class _Connection:
         return not self._line.stream.has_data
 
     def renew(self) -> bool:
-        """Get ready for the next request, if the last one and its answer are complete."""
+        """Get ready for the next request, if the last one and its answer are complete.
+
+        What came behind the answer would be taken for the next one.
+        """
         if (self._http.our_state, self._http.their_state) != (h11.DONE, h11.DONE):
+            return False
+        if any(self._http.trailing_data) or self._line.stream.has_read_ahead:
             return False
         self._http.start_next_cycle()
         return True

@@ -145,6 +145,11 @@ class SocketStream:
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
 
+    @property
+    def has_read_ahead(self) -> bool:
+        """Whether TLS has received what nobody has read."""
+        return self.tls is not None and bool(self._incoming.pending or self.tls.pending())
+
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
