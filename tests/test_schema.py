@@ -772,6 +772,7 @@ async def test_an_enumeration_without_our_words_is_refused(database: Place) -> N
     )
 
 
+FIRST_WITH_REMARKS = 180000
 OLD_WORDS = "IN ('active', 'pending', 'completed')"
 STATUSES = {
     f"status text CHECK (status {OLD_WORDS})": "TABLE public.domains",
@@ -813,3 +814,27 @@ async def test_a_constraint_that_our_words_pass_or_that_asks_for_more_is_no_hind
             f" {constraint})"
         )
     assert (await init_in(database)).has_index
+
+
+async def test_a_constraint_that_is_not_enforced_is_no_hindrance(database: Place) -> None:
+    with database.connect() as connection:
+        if connection.info.server_version < FIRST_WITH_REMARKS:
+            pytest.skip("this server enforces every constraint")
+        connection.execute(
+            "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status text,"
+            f" CHECK (status {OLD_WORDS}) NOT ENFORCED)"
+        )
+    assert (await init_in(database)).has_index
+
+
+async def test_what_a_constraint_does_when_it_is_tried_out_is_undone(database: Place) -> None:
+    with database.connect() as connection:
+        connection.execute(
+            "CREATE TABLE seen (status text);"
+            "CREATE FUNCTION see(status text) RETURNS boolean LANGUAGE sql"
+            " AS 'INSERT INTO seen VALUES (status) RETURNING true';"
+            "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status text"
+            " CHECK (see(status)))"
+        )
+        assert (await init_in(database)).has_index
+        assert connection.execute("SELECT count(*) FROM seen").fetchone() == (0,)
