@@ -252,6 +252,37 @@ async def test_cancelling_leaves_the_connection_to_others(database: Place, ours:
         assert await ask(ours) == 1
 
 
+async def greeted(listener: socket.socket) -> socket.socket:
+    """Let a client in as PostgreSQL does, and then hear no more of it."""
+    loop = asyncio.get_running_loop()
+    session, _ = await loop.sock_accept(listener)
+    await loop.sock_recv(session, 1000)
+    await loop.sock_sendall(session, b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I")
+    return session
+
+
+async def test_what_is_unsent_when_a_wait_is_given_up_never_comes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)  # noqa: FBT003 - the socket's own method
+        place = {"host": "127.0.0.1", "port": str(listener.getsockname()[1])}
+        plain = {"user": "u", "dbname": "d", "sslmode": "disable", "gssencmode": "disable"}
+        ours = Database(DatabaseUrl({**place, **plain}))
+        text = {"text": "x" * 30_000_000}
+        sent = asyncio.create_task(ours.at_once(b"SELECT %(text)s", text))
+        with await greeted(listener) as session:
+            assert await asyncio.get_running_loop().sock_recv(session, 1) == b"Q"
+            sent.cancel()
+            await asyncio.wait([sent])
+            await ours.close()
+            with pytest.raises(ConnectionResetError):
+                await to_the_end(session)
+
+
+async def to_the_end(session: socket.socket) -> None:
+    while await asyncio.get_running_loop().sock_recv(session, 1 << 20):
+        pass
+
+
 async def test_closing_leaves_no_session_behind(database: Place) -> None:
     async with Database(url(database)) as ours:
         await ask(ours)

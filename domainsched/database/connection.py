@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache, partial
@@ -323,11 +324,20 @@ def _watchdog(connection: psycopg.AsyncConnection[TupleRow], bound: timedelta) -
         timer.cancel()
 
 
+_AT_ONCE = struct.pack("ii", 1, 0)
+
+
 def _cut(connection: psycopg.AsyncConnection[TupleRow]) -> None:
+    """End every wait; when it is closed, forget what is unsent.
+
+    The system would try on to send it, and a claim that comes when it has been made once more takes
+    rows that nobody visits.
+    """
     if connection.closed:
         return
     with contextlib.suppress(OSError), socket.socket(fileno=connection.fileno()) as raw:
         try:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             raw.shutdown(socket.SHUT_RDWR)
         finally:
             raw.detach()  # the descriptor belongs to libpq
