@@ -164,6 +164,14 @@ async def test_the_long_body_of_a_redirect_is_not_waited_for(sites: Sites, size:
     assert connections(sites, name) == [0, 0, 1]
 
 
+async def test_the_crumbs_of_a_redirect_are_not_picked_up(sites: Sites) -> None:
+    crumbs = b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n"
+    chunked = onward("/b", body=crumbs, **{"Transfer-Encoding": "chunked"})
+    sites.add("crumbs.test", behaviour=paths({"/": chunked, "/b": page()}), robots=NO_ROBOTS)
+    await fetch(sites, "crumbs.test")
+    assert connections(sites, "crumbs.test") == [0, 0, 1]
+
+
 async def test_the_slow_body_of_a_redirect_is_not_waited_for(sites: Sites) -> None:
     def dawdle(exchange: Exchange) -> None:
         exchange.send(answer(302, {"Location": "/b", "Content-Length": "99"}, b"x"))

@@ -71,7 +71,7 @@ async def read_body(
 
 
 async def read_rest(response: httpx.Response) -> None:
-    """Read a body of which nothing is wanted, unless it is long.
+    """Read a body of which nothing is wanted, unless it is long or in many small pieces.
 
     Raises:
         VisitError: it broke off.
@@ -79,11 +79,11 @@ async def read_rest(response: httpx.Response) -> None:
     """
     if len(response.headers.get("content-length", "")) > len(str(_MAX_REST_BYTES)):
         return
-    size = 0
+    size = pieces = 0
     with body_errors():
         async for piece in response.aiter_raw():
-            size += len(piece)
-            if size > _MAX_REST_BYTES:
+            size, pieces = size + len(piece), pieces + 1
+            if size > _MAX_REST_BYTES or pieces > _FEW_PIECES:
                 return
 
 
