@@ -588,10 +588,14 @@ def _told(error: Exception) -> int:
     return ExitCode.FAILURE
 
 
+_VALUE = re.compile(r"(\b[A-Z][A-Z0-9_]*=|://[^\s:/@]*:).+?(?=[')]?\Z)", re.DOTALL)
+"""Of a variable, or behind the user of a URL: written where a command or an option should be."""
+
+
 def _misuse(error: typer.TyperException) -> UsageError:
     """Say as we say it what the parser refused: the types that it raises are Typer's own."""
     parameter, near = getattr(error, "param", None), getattr(error, "possibilities", None)
-    what, _, why = error.message.rstrip(".?").partition(". ")
+    what, _, why = _VALUE.sub(r"\1***", error.message.rstrip(".?")).partition(". ")
     if parameter is not None:
         what, why = f"{parameter.opts[0]}: unusable value", what
     if near:

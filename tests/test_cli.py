@@ -429,7 +429,7 @@ MISTAKES = {
         "hint: domainsched process --help\n"
     ),
     "process postgresql://u:secret@db/x": (
-        "error: got unexpected extra argument(s) (postgresql://u:***@db/x)\n"
+        "error: got unexpected extra argument(s) (postgresql://u:***)\n"
         "hint: domainsched process --help\n"
     ),
     "add --file": ("error: option '--file' requires an argument\nhint: domainsched add --help\n"),
@@ -536,6 +536,11 @@ def test_what_is_odd_about_a_url_is_told_where_that_helps(
     [
         ("add", "--file", f"postgresql://u:{PASSWORD}@db/x"),
         ("add", "--file", f"u:{PASSWORD}@db/x"),
+        ("process", f"SCRAPER_API_KEY={PASSWORD}"),
+        (f"SCRAPER_API_KEY={PASSWORD}", "process"),
+        ("process", f"postgresql://u:two {PASSWORD} words@db/x"),
+        (f"postgresql://u:{PASSWORD} words@db/x",),
+        ("process", f"--postgresql://u:{PASSWORD} words@db/x"),
         ("inspect", "--html", f"postgresql://u:{PASSWORD}@db/x", "--url", "a.test"),
         ("process", "--limit", f"postgresql://u:{PASSWORD}@db/x"),
         ("process", "--tenant", f"postgresql://u:{PASSWORD}@db/x"),
