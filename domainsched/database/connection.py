@@ -151,7 +151,9 @@ class Database:
 
         All goes in one message, its values written into it, for each message is a round trip. When
         the connection is lost meanwhile, it may be committed, or yet be: with the same `after`,
-        what is sent next begins only when that has ended. Raises psycopg's errors, as above.
+        what is sent next begins only when that has ended, if it had begun. What a proxy holds back
+        and lets through later is a claim of nobody's, which its lease ends. Raises psycopg's
+        errors, as above.
         """
         begin = self._begin(_READ_WRITE, STATEMENT_TIMEOUT, LOCK_TIMEOUT, settings)
         message = b";".join((begin, b"" if after is None else _behind(after), statement, b"COMMIT"))
