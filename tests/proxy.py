@@ -120,7 +120,8 @@ class Link:
     def reset(self) -> None:
         """End the client's side with an RST."""
         connection = self._to_client.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):  # closed already, for the client is gone
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._to_client.transport.abort()
 
     async def ask(self, statement: str) -> None:
