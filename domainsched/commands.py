@@ -11,7 +11,7 @@ from domainsched.connect import opened, opened_table, remarks
 from domainsched.database import schema
 from domainsched.database.adding import Order
 from domainsched.database.connection import Database
-from domainsched.database.selection import Selection
+from domainsched.database.selection import Selection, check_tenant
 from domainsched.database.store import Store
 from domainsched.errors import (
     DomainschedError,
@@ -297,6 +297,8 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
     async with opened(session, may_be_new=True) as place:
         _remark(report, place.database)
         found = await place.database.run(lambda: schema.find_table(place.database, place.name))
+        if found is not None:
+            check_tenant(found, settings.tenant)
         wanted = schema.statements(found, place.name, settings.lease)
         texts = [f"{statement.as_string().strip()};" for statement in wanted]
         if dry_run or not wanted:

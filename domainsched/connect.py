@@ -12,6 +12,7 @@ from domainsched import dburl, embedded
 from domainsched.config import Settings, contents, origin
 from domainsched.database.connection import Database
 from domainsched.database.schema import RIGHTS, Table, TableName, init, usable_table
+from domainsched.database.selection import check_tenant
 from domainsched.errors import ConfigError, DatabaseError
 from domainsched.session import Session
 
@@ -68,12 +69,18 @@ async def opened_table(
     """Open the database and check its table; in the embedded one `init` happens by itself.
 
     Only these `rights` are asked for.
+
+    Raises:
+        ConfigError: a tenant was named, and the table does not know any.
     """
+    settings = session.settings
     async with opened(session, may_be_new=may_be_new) as place:
         if place.is_embedded:
-            yield place.database, await init(place.database, place.name, session.settings.lease)
+            table = await init(place.database, place.name, settings.lease)
         else:
-            yield place.database, await usable_table(place.database, place.name, rights)
+            table = await usable_table(place.database, place.name, rights)
+        check_tenant(table, settings.tenant)
+        yield place.database, table
 
 
 def remarks(url: dburl.DatabaseUrl) -> list[str]:

@@ -204,6 +204,21 @@ def queue(tmp_path: Path, table: Database) -> Surroundings:
     return Surroundings(tmp_path, {"DATABASE_URL": table.url, "TZ": "Asia/Tokyo"})
 
 
+PLAIN = """
+DROP TABLE domains;
+CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status text);
+"""
+
+
+@pytest.fixture
+def plain(queue: Surroundings, table: Database) -> Surroundings:
+    """A table of somebody else's that `init` completed: no tenants, no times."""
+    with table.connect() as connection:
+        connection.execute(PLAIN)
+    assert queue.run("init", "--yes").code == 0
+    return queue
+
+
 def attempts(table: Database) -> dict[str, int]:
     with table.connect() as connection:
         return dict(connection.execute("SELECT domain, attempts FROM domains").fetchall())
@@ -1690,3 +1705,49 @@ def test_a_page_is_a_regular_file_of_bounded_size(bare: Surroundings) -> None:
     ):
         ended = bare.run("inspect", "--html", path, "--url", "a.test")
         assert ended == Ended(2, "", f"error: cannot read {path}\n  {why}\n")
+
+
+# --- tables of somebody else's ----------------------------------------------------------------
+
+UNKNOWN_TENANT = "550e8400-e29b-41d4-a716-446655440099"
+OF_A_TENANT = (
+    "add a.test",
+    "add a.test --dry-run",
+    "inspect",
+    "inspect --check",
+    "inspect a.test",
+    "reset --all --yes",
+    "process",
+    "process --dry-run",
+    "watch --until-idle",
+    "watch --observe --timeout 2s",
+    "init",
+)
+
+
+def test_a_tenant_is_refused_where_no_column_knows_tenants(
+    plain: Surroundings, table: Database
+) -> None:
+    told = [
+        "error: table public.domains has no column tenant_id",
+        "  so --tenant, or DOMAINSCHED_TENANT, has nothing to choose by",
+        "hint: leave the tenant out, or: ALTER TABLE public.domains ADD COLUMN tenant_id uuid;",
+    ]
+    named = replace(plain, variables={**plain.variables, "DOMAINSCHED_TENANT": UNKNOWN_TENANT})
+    for command in OF_A_TENANT:
+        ended = named.run(*command.split())
+        assert (ended.code, ended.out, ended.err.splitlines()) == (2, "", told), command
+    assert attempts(table) == {}
+    assert plain.run("add", "a.test").code == 0
+    assert plain.run("inspect", "a.test").code == 0
+
+
+def test_a_tenant_is_refused_where_the_column_holds_something_else(
+    plain: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains ADD tenant_id integer")
+    ended = plain.run("inspect", "--tenant", UNKNOWN_TENANT)
+    assert (ended.code, ended.out) == (2, "")
+    assert "the column tenant_id of table public.domains is integer, not uuid" in ended.err
+    assert plain.run("inspect").code == 0

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from domainsched.database.connection import Cursor
 from domainsched.database.schema import Table
-from domainsched.errors import InvalidName, SchemaMismatch, UsageError
+from domainsched.errors import ConfigError, InvalidName, SchemaMismatch, UsageError
 from domainsched.names import canonical, spellings
 
 # Any form but a canonical name: written by an older program.
@@ -169,6 +169,25 @@ def check_batch(table: Table, label: str) -> None:
         raise UsageError(
             "--batch: unusable value", why=f"the column batch_id of {where} holds UUIDs"
         )
+
+
+def check_tenant(table: Table, tenant: UUID | None) -> None:
+    """Refuse a tenant where no column says whose a row is: statements would fail, or take them all.
+
+    Raises:
+        ConfigError: there is no such column, or it holds no UUIDs.
+    """
+    if tenant is None or table.columns.get("tenant_id") == "uuid":
+        return
+    where, kind = f"{table.schema}.{table.name}", table.columns.get("tenant_id")
+    lack = f"the column tenant_id of table {where} is {kind}, not uuid"
+    raise ConfigError(
+        lack if kind else f"table {where} has no column tenant_id",
+        why="so --tenant, or DOMAINSCHED_TENANT, has nothing to choose by",
+        hint="leave the tenant out"
+        if kind
+        else f"leave the tenant out, or: ALTER TABLE {where} ADD COLUMN tenant_id uuid;",
+    )
 
 
 def _is_uuid(text: str) -> bool:
