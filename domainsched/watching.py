@@ -70,6 +70,7 @@ class _End:
         self.wish = wish
         self._store = Store(database, table, tenant=session.settings.tenant)
         now, patience = asyncio.get_running_loop().time(), wish.patience
+        self._left_of_batch = 0
         self.time = None if patience is None else now + patience.total_seconds()
         """By the event loop's clock."""
 
@@ -103,12 +104,21 @@ class _End:
         if not progress.total:
             hint = "domainsched add --batch LABEL puts domains into one"
             raise DomainschedError(f"there is no batch {self.wish.batch}", hint=hint)
+        self._left_of_batch = progress.unfinished
         return progress.unfinished
 
     def check_time(self, upcoming: Upcoming | None) -> None:
         """Raise a failure when the time is up."""
         if self.time is not None and time.monotonic() > self.time:
-            raise _still_busy(upcoming, self.wish)
+            raise _still_busy(None if upcoming is None else self._left(upcoming), self.wish)
+
+    def _left(self, upcoming: Upcoming) -> str:
+        """Count what is waited for, as it was when somebody last looked."""
+        if self.wish.batch:
+            number = count(self._left_of_batch, "domain")
+            return f"{number} of batch {self.wish.batch} pending or processing"
+        number = count(upcoming.unfinished, "domain")
+        return f"{number} pending or processing, {upcoming.due:,} of them due"
 
     def within(self, pause: timedelta) -> timedelta:
         """Cut a pause short that would outlast the time."""
@@ -117,13 +127,11 @@ class _End:
         return min(pause, timedelta(seconds=max(self.time - time.monotonic(), 0)) + _MOMENT)
 
 
-def _still_busy(upcoming: Upcoming | None, wish: Wish) -> DomainschedError:
-    if upcoming is None:
+def _still_busy(left: str | None, wish: Wish) -> DomainschedError:
+    if left is None:
         return DomainschedError("the time is up, and the database is still away")
-    left = count(upcoming.unfinished, "domain")
-    why = f"{left} pending or processing, {upcoming.due:,} of them due"
     hint = "give --timeout more" if wish.until_idle else "--until-idle ends once nothing is left"
-    return DomainschedError("the time is up", why=why, hint=hint)
+    return DomainschedError("the time is up", why=left, hint=hint)
 
 
 class _Outage:

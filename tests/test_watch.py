@@ -117,6 +117,19 @@ def test_its_time_ends_in_the_midst_of_a_round_and_what_it_holds_is_given_back(
     assert world.column("attempts") == {"slow.test": 0, "waiting.test": 0}
 
 
+def test_of_a_batch_that_is_not_done_in_time_its_own_rows_are_counted(world: World) -> None:
+    world.add(*names(4))
+    world.execute("UPDATE domains SET due_at = now() + interval '1 h'")
+    world.execute("UPDATE domains SET batch_id = 'spring' WHERE domain = 'n00.test'")
+    waiting = ("watch", "--until-idle", "--batch", "spring", "--timeout", "1s")
+    for how in ((), ("--observe",)):
+        ended = world.run(*waiting, *how)
+        assert (ended.code, ended.err.splitlines()[:2]) == (
+            1,
+            ["error: the time is up", "  1 domain of batch spring pending or processing"],
+        )
+
+
 def test_its_time_ends_though_the_database_never_answers(world: World) -> None:
     with (
         world.database.connect() as other,
