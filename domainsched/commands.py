@@ -7,11 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 
+from domainsched.config import shown
 from domainsched.connect import opened, opened_table, remarks
 from domainsched.database import schema
 from domainsched.database.adding import Order
 from domainsched.database.connection import Database
-from domainsched.database.selection import Selection, check_tenant
+from domainsched.database.selection import Selection, check_tenant, in_ascii
 from domainsched.database.store import Store
 from domainsched.errors import (
     DomainschedError,
@@ -117,6 +118,7 @@ async def inspect(session: Session, look: Look) -> None:
         DomainschedError: a domain that was named, or any of a batch, is not there.
     """
     settings, show = session.settings, session.report.show
+    _check_like(session.report, look.selection.like)
     async with opened_table(session, rights=schema.READING) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
         if look.is_glance:
@@ -127,9 +129,7 @@ async def inspect(session: Session, look: Look) -> None:
             await _in_full(session, store, look.selection.names)
         else:
             await _check_statuses(session.report, store, look.selection)
-            listed = await store.rows(
-                look.selection, limit=look.limit or LISTED, sort=look.sort or "-updated"
-            )
+            listed = await store.rows(look.selection, limit=look.limit or LISTED, sort=look.sort)
             show(answers.rows(*listed))
 
 
@@ -140,6 +140,16 @@ async def _check_statuses(report: Report, store: Store, selection: Selection) ->
     if odd:
         ours = ", ".join(Status)
         report.warning(f"no domain has the status {', '.join(odd)}", f"ours are {ours}")
+
+
+def _check_like(report: Report, pattern: str) -> None:
+    """Warn of part of an international label: its names are stored encoded, as wholes."""
+    parts = [label for label in in_ascii(pattern).split(".") if not label.isascii()]
+    if parts:
+        report.warning(
+            f"--like finds only names that are stored as written by {shown(', '.join(parts))}",
+            "others are stored as xn--...; write the whole label, and signs in others: münchen.*",
+        )
 
 
 async def _existing(store: Store, label: str) -> BatchProgress:
@@ -181,7 +191,7 @@ def _remark(report: Report, database: Database) -> None:
 
 
 async def show_schema(session: Session) -> None:
-    """Show the table as it is, also one that lacks something.
+    """Show the table as it is, also one that lacks something or cannot serve.
 
     Raises:
         SchemaMismatch: there is no table, or it is not one of domains.
@@ -189,10 +199,11 @@ async def show_schema(session: Session) -> None:
     report = session.report
     async with opened(session) as place:
         database, name = place.database, place.name
+        if columns := await schema.columns_of(database, name):
+            report.show(answers.schema(columns))
         table = await database.run(lambda: schema.find_table(database, name))
         if table is None:
             table = await schema.usable_table(database, name)
-    report.show(answers.schema(table.columns))
     if table.missing:
         report.warning(f"it lacks {', '.join(table.missing)}", "domainsched init")
 
@@ -217,6 +228,7 @@ async def reset(session: Session, how: Reset) -> None:
             reset. Or a worker has one that was named; the others are reset.
     """
     settings, report = session.settings, session.report
+    _check_like(report, how.selection.like)
     async with opened_table(session) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
         await _check_presence(report, store, how.selection)

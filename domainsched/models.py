@@ -254,8 +254,8 @@ class Glance:
 
     statuses: Mapping[str, int]
     upcoming: Upcoming
-    completed_lately: int
-    """In the last 24 hours."""
+    completed_lately: int | None
+    """In the last 24 hours; None where the table does not tell."""
     kinds: Mapping[str, int] = field(default_factory=dict)
     """Rows that ended as `error`, by kind."""
     lapses: tuple[Lapse, ...] = ()

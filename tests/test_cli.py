@@ -955,6 +955,53 @@ def test_the_schema_of_a_table_that_lacks_something_is_shown(
     assert queue.run("inspect", "--schema").code == 3
 
 
+@pytest.mark.parametrize(
+    ("statement", "shown", "told"),
+    [
+        ("ALTER TABLE domains DROP domain", "mine\tmoney\tnot used", "not a table of domains"),
+        (
+            "ALTER TABLE domains ALTER attempts TYPE text",
+            "attempts\ttext\tcounted by each claim",
+            "columns of its own",
+        ),
+        (
+            "ALTER TABLE domains RENAME TO d; CREATE VIEW domains AS SELECT * FROM d",
+            "mine\tmoney\tnot used",
+            "not an ordinary table",
+        ),
+    ],
+)
+def test_the_schema_of_a_table_that_cannot_serve_is_shown_before_the_error(
+    queue: Surroundings, table: Database, statement: str, shown: str, told: str
+) -> None:
+    with table.connect() as connection:
+        connection.execute(f"ALTER TABLE domains ADD mine money; {statement}")
+    ended = queue.run("inspect", "--schema")
+    assert ended.code == 3
+    assert shown in ended.out.splitlines()
+    assert told in ended.err
+
+
+@pytest.mark.parametrize("command", ["inspect", "reset --dry-run"])
+def test_a_part_of_an_international_label_is_told_to_find_little(
+    queue: Surroundings, command: str
+) -> None:
+    ended = queue.run(*command.split(), "--like", "münch*.test")
+    assert ended.code == 0
+    assert ended.err.splitlines() == [
+        "warning: --like finds only names that are stored as written by münch*",
+        "hint: others are stored as xn--...; write the whole label, and signs in others: münchen.*",
+    ]
+    assert queue.run(*command.split(), "--like", "münchen.*").err == ""
+
+
+def test_the_glance_leaves_out_what_the_table_does_not_tell(plain: Surroundings) -> None:
+    told = plain.run("inspect", "--json").records[0]
+    assert told["completed_last_24h"] is None
+    assert "completed_last_24h\t\n" in plain.run("inspect").out
+    assert "24 hours" not in plain.run("inspect", "--format", "table").out
+
+
 def test_the_scheduled_refresh_is_silent_and_takes_the_oldest(
     queue: Surroundings, table: Database
 ) -> None:

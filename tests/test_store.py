@@ -704,11 +704,54 @@ async def test_a_glance_tells_of_ten_workers_at_most(bench: Bench) -> None:
     assert workers == [f"web1:{number}:run" for number in range(10)]
 
 
+INTERNATIONAL = (
+    "xn--mnchen-3ya.test",
+    "www.Münster.test",
+    "a.xn--mnchen-3ya.test",
+    "muenchen.test",
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("münchen.test", {"xn--mnchen-3ya.test", "a.xn--mnchen-3ya.test"}),
+        ("MÜNCHEN.*", {"xn--mnchen-3ya.test"}),
+        ("?.münchen.test", {"a.xn--mnchen-3ya.test"}),
+        ("*.münster.test", {"www.Münster.test"}),
+        ("*mün*", {"www.Münster.test"}),
+        ("☃", set()),
+    ],
+)
+async def test_a_pattern_finds_international_names_by_whole_labels(
+    bench: Bench, pattern: str, found: set[str]
+) -> None:
+    bench.add(*INTERNATIONAL)
+    rows, _ = await store_of(bench).rows(Selection(like=pattern), limit=None)
+    assert {row["domain"] for row in rows} == found
+
+
 async def test_only_the_last_day_counts_as_lately(either: Bench) -> None:
     for hours in (1, 23, 25):
         scanned = f"now() - interval '{hours} hours'"
         either.add(f"{hours}.test", status="'completed'", last_successful_scan=scanned)
     assert (await store_of(either).glance()).completed_lately == 2
+
+
+async def test_what_a_table_without_times_does_not_tell_is_unknown(database: Place) -> None:
+    async with benched(database) as bench:
+        bench.add("a.test", status="'completed'", last_scan="now()")
+        bench.execute("ALTER TABLE domains DROP last_successful_scan")
+        for lacking, lately in (("batch_id", 1), ("last_scan", None), ("updated_at", None)):
+            bench.execute(f"ALTER TABLE domains DROP {lacking}")
+            bench.table = await usable_table(bench.database, TableName("domains"))
+            assert (await store_of(bench).glance()).completed_lately == lately
+        bench.add("b.test")
+        for sort in ("updated", "-updated"):
+            with pytest.raises(UsageError, match="--sort updated: the table does not say"):
+                await store_of(bench).rows(Selection(), limit=1, sort=sort)
+        rows, _ = await store_of(bench).rows(Selection(), limit=None)
+        assert [row["domain"] for row in rows] == ["b.test", "a.test"], "by when they are due"
 
 
 async def test_a_glance_is_one_moment_though_others_write(bench: Bench) -> None:

@@ -232,8 +232,19 @@ async def find_table(database: Database, name: TableName) -> Table | None:
         return await _find(cursor, name)
 
 
-async def _find(cursor: Cursor, name: TableName) -> Table | None:
-    row = await _one(
+async def columns_of(database: Database, name: TableName) -> dict[str, str]:
+    """Read the columns of whatever has this name, name to type; none where nothing has it."""
+
+    async def operation() -> dict[str, str]:
+        async with database.transaction(read_only=True) as cursor:
+            row = await _located(cursor, name)
+            return await _columns(cursor, row[0]) if row else {}
+
+    return await database.run(operation)
+
+
+async def _located(cursor: Cursor, name: TableName) -> tuple[Any, ...] | None:
+    return await _one(
         cursor,
         "SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, current_user,"
         " (SELECT array_agg(r) FROM unnest(%(rights)s::text[]) r"
@@ -248,6 +259,10 @@ async def _find(cursor: Cursor, name: TableName) -> Table | None:
         "   THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END",
         {"rights": list(RIGHTS), "table": name.table, "schema": name.schema},
     )
+
+
+async def _find(cursor: Cursor, name: TableName) -> Table | None:
+    row = await _located(cursor, name)
     if row is None:
         return None
     oid, schema, table, kind, role, lacks, uniques = row

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import idna
 from psycopg import sql
 
 from domainsched.database.connection import Cursor
@@ -26,6 +27,10 @@ _KNOWN = sql.SQL("status IN ('pending', 'processing', 'completed', 'error')")
 LEASED = sql.SQL("(status = 'processing' AND due_at > statement_timestamp())")
 EXPIRED = sql.SQL("(status = 'processing' AND due_at <= statement_timestamp())")
 
+_LIKE = sql.SQL("domain ILIKE %(like)s ESCAPE ''")
+# Older programs stored international names as they are written.
+_LIKE_EITHER = sql.SQL("(domain ILIKE %(like)s ESCAPE '' OR domain ILIKE %(like_ascii)s ESCAPE '')")
+
 # Ours are the keys of `technologies`; older programs have only the lists beside it.
 _RUNS_ON = sql.SQL("""EXISTS (
     SELECT FROM jsonb_path_query(
@@ -35,6 +40,9 @@ _RUNS_ON = sql.SQL("""EXISTS (
     SELECT FROM jsonb_path_query(tech_stack::jsonb, 'lax $.*[*]') AS listed(v)
     WHERE lower(v #>> '{{}}') = lower(%(technology)s)
 )""")
+
+
+_SIGNS = frozenset("*?%_")
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,7 @@ class Conditions:
             "statuses": list(selection.statuses),
             "kinds": list(selection.kinds),
             "like": _pattern(selection.like),
+            "like_ascii": _pattern(in_ascii(selection.like)),
             "batch": selection.batch,
             "technology": selection.technology,
             "since": selection.since,
@@ -100,7 +109,7 @@ class Conditions:
             (selection.names, sql.SQL("domain = ANY(%(domains)s)")),
             (narrow, either),
             (selection.kinds, sql.SQL("last_error_kind = ANY(%(kinds)s)")),
-            (selection.like, sql.SQL("domain ILIKE %(like)s ESCAPE ''")),
+            (selection.like, _LIKE if selection.like.isascii() else _LIKE_EITHER),
             (selection.technology, _RUNS_ON.format()),
             (selection.expired, EXPIRED),
         )
@@ -142,7 +151,19 @@ class Conditions:
 def _pattern(text: str) -> str:
     """Write a pattern for LIKE: * and ? mean what % and _ do; no site's name holds any of them."""
     signs = text.replace("*", "%").replace("?", "_")
-    return signs if {"%", "_"} & set(signs) else f"%{signs}%"
+    return signs if _SIGNS & set(signs) else f"%{signs}%"
+
+
+def in_ascii(pattern: str) -> str:
+    """Write a pattern's international labels as names have them; one with a sign inside stays."""
+    return ".".join(map(_label_in_ascii, pattern.split(".")))
+
+
+def _label_in_ascii(label: str) -> str:
+    if not label.isascii() and not _SIGNS & set(label):
+        with contextlib.suppress(idna.IDNAError):
+            return idna.alabel(idna.uts46_remap(label)).decode("ascii")
+    return label
 
 
 def batch_is(table: Table, label: str) -> sql.Composable:

@@ -66,14 +66,14 @@ _DAY = timedelta(days=1)
 Values = Mapping[str, Any]
 Row = dict[str, Any]
 
-SORTS: Mapping[str, tuple[str, ...]] = {
-    "domain": ("domain",),
-    "updated": ("updated_at", "due_at"),
-    "due": ("due_at",),
-    "attempts": ("attempts",),
-    "created": ("created_at",),
+SORTS: Mapping[str, str] = {
+    "domain": "domain",
+    "updated": "updated_at",
+    "due": "due_at",
+    "attempts": "attempts",
+    "created": "created_at",
 }
-"""By what a list may be sorted: the first of these columns that the table has."""
+"""By what a list may be sorted: the column, which the table may not have."""
 
 LONG = timedelta(minutes=10)
 """The limit for a statement that may touch every row."""
@@ -96,6 +96,7 @@ class _Group:
     kind: str | None
     rows: int
     recent: int
+    """Of `completed`, those of the last 24 hours; 0 where the table does not tell."""
     settled: datetime | None
 
 
@@ -206,7 +207,7 @@ class Store:
             return Glance(
                 _statuses(groups),
                 await self._upcoming(cursor),
-                sum(group.recent for group in groups),
+                sum(group.recent for group in groups) if self._ended() else None,
                 _kinds(groups),
                 await self._lapses(cursor),
                 max(settled, default=None),
@@ -232,13 +233,18 @@ class Store:
         await cursor.execute(query, {**values, "tenant": self._tenant})
         return [_Group(*row) for row in await cursor.fetchall()]
 
+    def _ended(self) -> str | None:
+        """Choose the column that says when a completed row was visited."""
+        columns = ("last_successful_scan", "last_scan")
+        return next((column for column in columns if self._table.stamp(column)), None)
+
     def _recent(self) -> sql.Composable:
-        if "last_successful_scan" not in self._table.columns:
+        column = self._ended()
+        if column is None:
             return sql.SQL("0")
         return sql.SQL(
-            "count(*) FILTER (WHERE status = 'completed'"
-            " AND last_successful_scan > statement_timestamp() - interval '24 hours')"
-        )
+            "count(*) FILTER (WHERE status = 'completed' AND {} > {} - interval '24 hours')"
+        ).format(sql.Identifier(column), self._table.now(column))
 
     def _settled(self) -> sql.Composable:
         """Write when a visit's end was last stored; only our workers leave a token behind."""
@@ -282,15 +288,19 @@ class Store:
         return Check(version, self._database.url.safe, role, where, rows, *columns, rights)
 
     async def rows(
-        self, selection: Selection, *, limit: int | None, sort: str = "-updated"
+        self, selection: Selection, *, limit: int | None, sort: str | None = None
     ) -> tuple[list[Row], int]:
         """List what a list shows of rows, and say how many there are in all.
 
-        `sort` is one of `SORTS`, with a hyphen before it for the last or latest first.
+        `sort` is one of `SORTS`, with a hyphen before it for the last or latest first; else it is
+        "-updated", or "-due" where the table does not say when.
+
+        Raises:
+            UsageError: the table has no column for `sort`.
         """
         columns = [name for name in LISTED if name in self._table.columns]
         listed = sql.SQL(", ").join(map(sql.Identifier, columns))
-        order = self._order(sort)
+        order = self._order(sort or ("-updated" if "updated_at" in columns else "-due"))
         async with self._reading() as cursor:
             condition, values = await self._conditions.of(cursor, selection)
             rows = await self._select(cursor, listed, condition, order, {**values, "limit": limit})
@@ -318,9 +328,10 @@ class Store:
 
     def _order(self, sort: str) -> sql.Composed:
         name = sort.removeprefix("-")
-        column = next((each for each in SORTS[name] if each in self._table.columns), None)
-        if column is None:
-            raise UsageError(f"--sort {name}: the table does not say when")
+        column = SORTS[name]
+        if column not in self._table.columns:
+            why = f"it has no column {column}"
+            raise UsageError(f"--sort {name}: the table does not say when", why=why)
         direction = sql.SQL("DESC NULLS LAST" if sort.startswith("-") else "ASC NULLS LAST")
         return sql.SQL("{} {}").format(sql.Identifier(column), direction)
 

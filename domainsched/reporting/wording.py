@@ -229,12 +229,12 @@ def glance_record(glance: Glance) -> dict[str, object]:
 def glance_lines(glance: Glance, limit: int) -> Iterable[str]:
     """Draw the queue in numbers for people, after `git status`: the state, then what to do."""
     upcoming = glance.upcoming
-    since = upcoming.waiting_since
+    since, lately = upcoming.waiting_since, glance.completed_lately
     waiting = f", oldest waiting {ago(since).removesuffix(' ago')}" if since else ""
     remarks = {
         Status.PENDING: f"{upcoming.due - upcoming.expired:,} due now{waiting}",
         Status.PROCESSING: f"{upcoming.expired:,} with a lease that has run out",
-        Status.COMPLETED: f"{glance.completed_lately:,} in the last 24 hours",
+        Status.COMPLETED: "" if lately is None else f"{lately:,} in the last 24 hours",
         Status.ERROR: commonest(glance.kinds),
     }
     others = [status for status in glance.statuses if status not in remarks]
