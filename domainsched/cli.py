@@ -32,8 +32,10 @@ _MAX_PAGE_BYTES = 10 * 1024 * 1024
 
 EXIT_CODES = """\b
 Exit codes:
-  0 done   1 failure   2 usage or configuration   3 database   4 no network
-  5 some domains failed (--strict)   130, 143 stopped by a signal"""
+  0 done   1 failure   2 usage or configuration
+  3 database   4 no network
+  5 some domains failed (--strict)
+  130, 143 stopped by a signal"""
 
 
 def _examples(*lines: str) -> str:

@@ -178,9 +178,27 @@ async def check(session: Session) -> None:
         store = Store(database, table, tenant=session.settings.tenant)
         report.show(answers.check(await store.check()))
     _remark(report, database)
+    _warn_of_short(report, table)
     if table.lacks_rights:
         lacking = ", ".join(table.lacks_rights)
         report.warning(f'role "{table.role}" may only inspect: no {lacking}', schema.grant(table))
+
+
+def _warn_of_short(report: Report, table: schema.Table) -> None:
+    """Name the columns that cannot hold all that is stored in them."""
+    short = table.too_short
+    if not short:
+        return
+    where = f"{table.schema}.{table.name}"
+    names = ", ".join(f"{name} {kind}" for name, kind in short.items())
+    changes = ", ".join(
+        f"ALTER {name} TYPE {'text[]' * kind.endswith('[]') or 'text'}"
+        for name, kind in short.items()
+    )
+    report.warning(
+        f"too short for all that is stored: {names}",
+        f"what is longer is cut, left out or refused: ALTER TABLE {where} {changes};",
+    )
 
 
 def _remark(report: Report, database: Database) -> None:
@@ -292,7 +310,7 @@ def _absent(names: list[str], so: str = "") -> DomainschedError:
 def _confirm_reset(report: Report, how: Reset, number: int, skipped: int) -> None:
     """Ask in proportion to what is at stake: y for a filter, the number itself for all."""
     kept = "What was found is forgotten." if how.clear else "Their metadata is kept."
-    lines = [f"{count(number, 'domain')} will be pending again, with attempts set to 0. {kept}"]
+    lines = [f"{count(number, 'domain')} will be pending again, with attempts set to 0.", kept]
     if skipped:
         lines.append(f"{count(skipped, 'domain')} being processed now: left alone (--force)")
     if how.selection.is_empty:
@@ -309,16 +327,20 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
     async with opened(session, may_be_new=True) as place:
         _remark(report, place.database)
         found = await place.database.run(lambda: schema.find_table(place.database, place.name))
-        if found is not None:
+        if found is None:
+            where = await schema.qualified(place.database, place.name)
+        else:
             check_tenant(found, settings.tenant)
+            where = f"{found.schema}.{found.name}"
         wanted = schema.statements(found, place.name, settings.lease)
         texts = [f"{statement.as_string().strip()};" for statement in wanted]
         if dry_run or not wanted:
-            where = f"{found.schema}.{found.name}" if found else place.name.table
             report.initialised(where, texts, done=not wanted)
+            if found is not None:
+                _warn_of_short(report, found)
             return
         if found is not None and not yes:
-            where = f"{found.schema}.{found.name}"
             report.ask("\n".join(texts), f"Execute this on {where}? [y/N] ", "y", "yes")
         table = await schema.init(place.database, place.name, settings.lease)
     report.initialised(f"{table.schema}.{table.name}", texts, done=True)
+    _warn_of_short(report, table)

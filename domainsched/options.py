@@ -110,7 +110,11 @@ SkipInvalid = Annotated[
 ]
 Named = Annotated[
     list[str] | None,
-    typer.Option("--domain", metavar="NAME", help="Do this one now, due or not; and show it."),
+    typer.Option(
+        "--domain",
+        metavar="NAME",
+        help="Do this one now, due or not; and show it. May be repeated.",
+    ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 5 if a domain failed for good.")]
 OfStatus = Annotated[

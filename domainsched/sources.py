@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -27,6 +28,8 @@ KEYS = ("domain", "url", "website")
 """Columns of CSV and keys of JSON that hold a name; of several that are filled the first counts."""
 _DELIMITERS = ",;\t|"
 _ENDINGS = (".csv", ".tsv")
+_ARRAY = re.compile(r"[\s\ufeff]*+\[\s*+(?:[\[{\"]|\]?\s*+$)")
+"""Its beginning; an IPv6 address stands in brackets, too."""
 
 
 def read_source(lines: Iterator[str], source: str) -> Iterator[Entry]:
@@ -35,9 +38,17 @@ def read_source(lines: Iterator[str], source: str) -> Iterator[Entry]:
     A line that begins with a brace makes it JSON Lines, a header with one of `KEYS` makes it CSV.
 
     Raises:
-        UsageError: a header without such a column in what is called .csv, or CSV that is broken.
+        UsageError: a header without such a column in what is called .csv, or CSV that is broken; or
+            it is a JSON array.
     """
     skipped, first = _first(lines)
+    if _ARRAY.match(first):
+        file = "" if source == "stdin" else f" {quote(shown(source))}"
+        raise UsageError(
+            f"cannot read {shown(source)}",
+            why="it is a JSON array; one object a line is read",
+            hint=f"jq -c '.[]'{file} | domainsched add -",
+        )
     rest = chain([first], lines)
     if beginning(first) == "{":
         yield from _read_json_lines(rest, source, skipped)

@@ -218,8 +218,10 @@ class _Observer:
         """
         began = time.monotonic()
         try:
-            glance = await self._store.glance()
-            changes, flights = await self._lookout.changes(), await self._lookout.flights()
+            async with self._store.reading() as cursor:  # one snapshot: the list is what is counted
+                glance = await self._store.counted(cursor)
+                flights = await self._lookout.flights(cursor)
+            changes = await self._lookout.changes()
         except DatabaseError as error:
             self._view.trouble = f"{error.what}: {error.why}"
             raise

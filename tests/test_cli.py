@@ -240,6 +240,10 @@ def test_help_is_plain_and_narrow_and_complete(bare: Surroundings, command: str)
     assert "\x1b" not in ended.out
     assert max(map(len, ended.out.splitlines())) <= 80
     assert "list[str]" not in ended.out
+    narrow = replace(bare, variables={**bare.variables, "COLUMNS": "60"})
+    shown = narrow.run(*command.split(), "--help").out.splitlines()
+    codes_of_60 = shown[shown.index("  Exit codes:") :]
+    assert max(map(len, codes_of_60)) <= 60
     options, examples, codes = re.split(r"\n  Examples:\n|\n  Exit codes:\n", ended.out)
     assert f"domainsched {command}".rstrip() in examples
     assert "130, 143 stopped by a signal" in codes
@@ -668,6 +672,10 @@ def test_init_says_in_json_whether_all_is_there(queue: Surroundings, table: Data
     assert (dry["table"], dry["done"], len(dry["statements"])) == ("public.domains", False, 1)
     (wet,) = queue.run("init", "--yes", "--json").records
     assert (wet["done"], wet["statements"]) == (True, dry["statements"])
+    with table.connect() as connection:
+        connection.execute("DROP TABLE domains")
+    (dry,) = queue.run("init", "--dry-run", "--json").records
+    assert (dry["table"], dry["done"]) == ("public.domains", False)
 
 
 def test_a_row_without_a_name_is_shown_as_that(queue: Surroundings, table: Database) -> None:
@@ -980,6 +988,37 @@ def test_the_schema_of_a_table_that_cannot_serve_is_shown_before_the_error(
     assert ended.code == 3
     assert shown in ended.out.splitlines()
     assert told in ended.err
+
+
+SHORT = (
+    "ALTER TABLE domains ALTER title TYPE varchar(255), ALTER language TYPE varchar(35),"
+    " ALTER email_addresses TYPE varchar(20)[], ALTER claimed_by TYPE varchar(20)"
+)
+
+
+def test_columns_too_short_for_what_is_stored_are_named(
+    queue: Surroundings, table: Database
+) -> None:
+    assert queue.run("inspect", "--check").err == ""
+    with table.connect() as connection:
+        connection.execute(SHORT)
+    change = (
+        "ALTER TABLE public.domains ALTER claimed_by TYPE text, ALTER title TYPE text,"
+        " ALTER email_addresses TYPE text[];"
+    )
+    warning = (
+        "warning: too short for all that is stored: claimed_by character varying(20), title"
+        " character varying(255), email_addresses character varying(20)[]\n"
+        f"hint: what is longer is cut, left out or refused: {change}\n"
+    )
+    for command in ("inspect --check", "init", "init --dry-run"):
+        ended = queue.run(*command.split())
+        assert (ended.code, ended.err) == (0, warning), command
+    assert "title\tcharacter varying(255)\tfound" in queue.run("inspect", "--schema").out
+    assert "varchar(255)" in queue.run("inspect", "--schema", "--format", "table").out
+    with table.connect() as connection:
+        connection.execute(change)
+    assert queue.run("inspect", "--check").err == ""
 
 
 @pytest.mark.parametrize("command", ["inspect", "reset --dry-run"])
@@ -1502,9 +1541,9 @@ def test_colours_are_for_terminals_that_want_them(bare: Surroundings) -> None:
 
 # --- reset asks in proportion -------------------------------------------------------------------
 
-FILTERED = "1 domain will be pending again, with attempts set to 0. Their metadata is kept.\n"
+FILTERED = "1 domain will be pending again, with attempts set to 0.\nTheir metadata is kept.\n"
 ALL = (
-    "3 domains will be pending again, with attempts set to 0. Their metadata is kept.\n"
+    "3 domains will be pending again, with attempts set to 0.\nTheir metadata is kept.\n"
     "1 domain being processed now: left alone (--force)\n"
     "Every site will be visited again.\n"
 )

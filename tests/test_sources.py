@@ -96,6 +96,26 @@ def test_a_line_that_is_not_what_it_should_be_is_told_and_never_shown(
     assert told == RejectedLine("f:2", "…", reason)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['[{"domain": "a.test"}]\n', '\ufeff[\n  {"domain": "a.test"}\n]\n', '\n["a.test"]', "[]"],
+)
+def test_a_json_array_is_refused_with_what_is_read(text: str) -> None:
+    with pytest.raises(UsageError, match="cannot read f x") as caught:
+        read(text, "f x")
+    assert caught.value.why == "it is a JSON array; one object a line is read"
+    assert caught.value.hint == "jq -c '.[]' 'f x' | domainsched add -"
+    with pytest.raises(UsageError) as caught:
+        read(text, "stdin")
+    assert caught.value.hint == "jq -c '.[]' | domainsched add -"
+
+
+def test_brackets_alone_make_no_array() -> None:
+    assert read("[::1]\na.test\n", "f") == [("an IP address", "f:1"), ("a.test", "f:2")]
+    long = "[" + " " * 60_000 + "x"
+    assert [reason for reason, _ in read(f"{long}\n", "f")] != []
+
+
 @pytest.mark.parametrize("source", ["leads.csv", "LEADS.TSV"])
 def test_a_csv_file_without_a_column_of_names_is_refused(source: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -704,6 +704,19 @@ async def test_a_glance_tells_of_ten_workers_at_most(bench: Bench) -> None:
     assert workers == [f"web1:{number}:run" for number in range(10)]
 
 
+async def test_a_name_too_long_for_its_column_is_named_and_nothing_is_added(
+    database: Place,
+) -> None:
+    install_old(database, Generation.MAY_2025, "ALTER TABLE domains ALTER domain TYPE varchar(30)")
+    async with benched(database) as bench:
+        long = f"{'x' * 26}.test"
+        with pytest.raises(UsageError, match=f"{long} is too long") as caught:
+            await add(bench, "a.test", long)
+        assert "the column domain of public.domains holds 30 characters" in caught.value.why
+        assert bench.rows() == {}
+        assert await add(bench, long[1:]) == Added(1)
+
+
 INTERNATIONAL = (
     "xn--mnchen-3ya.test",
     "www.Münster.test",

@@ -11,12 +11,19 @@ from threading import Event
 
 import pytest
 from programs import Surroundings
+from proxy import Link, proxied
 from sites import page
 from test_acceptance import renamed
 from test_cli import in_terminal, terminal
 from world import World, behind, names
 
+from domainsched.config import Settings
+from domainsched.database.connection import Database as Client
+from domainsched.database.schema import TableName, usable_table
+from domainsched.reporting.report import Report, Style
 from domainsched.reporting.wording import width
+from domainsched.session import Session
+from domainsched.watching import _Observer
 
 WATCH = ("watch", "--interval", "1h", "--json")
 TIMEOUT_OF_A_VISIT = 30.0
@@ -284,6 +291,27 @@ def test_a_person_sees_who_is_in_flight(world: World, gate: Event) -> None:
     assert shown.code == 1
     row = next(line for line in frames(shown.out)[-1] if line.startswith("a.test "))
     assert re.search(rf":{worker.pid}:\w+ +\d+s +1[45]m \d\ds$", row)
+
+
+async def test_what_is_counted_and_what_is_listed_is_seen_at_the_same_moment(world: World) -> None:
+    world.add("a.test")
+    claim = "UPDATE domains SET status = 'processing', due_at = now() + interval '1 h'"
+
+    async def claim_between(statement: str, _: Link) -> None:
+        if "1000 years" in statement:  # the list
+            world.execute(claim)
+
+    async with proxied(world.database.keywords) as proxy, Client(proxy.url) as client:
+        table = await usable_table(client, TableName("domains"))
+        session = Session(Settings.load({}, {}), {}, Report(Style()), "run")
+        observer = _Observer(session, client, table, "")
+        proxy.on_statement = claim_between
+        for statuses, listed in (({"pending": 1}, []), ({"processing": 1}, ["a.test"])):
+            await observer.look()
+            view = observer._view  # noqa: SLF001 - a terminal would cut it
+            assert view.glance is not None
+            assert view.glance.statuses == statuses
+            assert [flight.domain for flight in view.flights] == listed
 
 
 def test_a_terminal_that_cannot_redraw_gets_lines(world: World) -> None:

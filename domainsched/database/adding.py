@@ -13,6 +13,7 @@ from psycopg import sql
 from domainsched.database.connection import Cursor
 from domainsched.database.schema import Table
 from domainsched.database.selection import LEASED, check_batch, has_foreign, odd_forms, same_tenant
+from domainsched.errors import UsageError
 from domainsched.models import Added
 from domainsched.names import spellings
 
@@ -107,8 +108,22 @@ class Adding:
             return False
         return bool(await self._scalar(_NOBODY_S.format(table=self.table.identifier), {}))
 
+    def _check_lengths(self, names: Iterable[str]) -> None:
+        """Refuse what the column is too short for, before PostgreSQL does without a name."""
+        limit = self.table.lengths.get("domain")
+        long = [] if limit is None else [name for name in names if len(name) > limit]
+        if long:
+            where = f"{self.table.schema}.{self.table.name}"
+            raise UsageError(
+                f"{long[0]} is too long for the table; nothing was added",
+                why=f"the column domain of {where} holds {limit} characters, the name has"
+                f" {len(long[0])}",
+                hint=f"leave it out, or: ALTER TABLE {where} ALTER domain TYPE text;",
+            )
+
     async def _some(self, chunk: list[str]) -> Added:
         unique = list(dict.fromkeys(chunk))
+        self._check_lengths(unique)
         present = self._odd.keys() & set(unique)
         if self._foreign:
             present |= await self._present(unique)

@@ -100,16 +100,11 @@ class Lookout:
 
         return await self._database.run(operation)
 
-    async def flights(self) -> list[Flight]:
-        """List the rows under a live lease, the longest held first."""
-
-        async def operation() -> list[Flight]:
-            async with self._database.transaction(read_only=True) as cursor:
-                values = {"tenant": self._tenant, "limit": FLIGHTS}
-                await cursor.execute(_FLIGHTS.format(**self._names), values)
-                return [Flight(*row) for row in await cursor.fetchall()]
-
-        return await self._database.run(operation)
+    async def flights(self, cursor: Cursor) -> list[Flight]:
+        """List the rows under a live lease, the longest held first, as a transaction sees them."""
+        values = {"tenant": self._tenant, "limit": FLIGHTS}
+        await cursor.execute(_FLIGHTS.format(**self._names), values)
+        return [Flight(*row) for row in await cursor.fetchall()]
 
     async def changes(self) -> list[Change]:
         """List what changed since the last call, in its order; nothing at the first call.

@@ -54,6 +54,37 @@ when the column is added (PostgreSQL documentation, ALTER TABLE, Notes)."""
 OPTIONAL_COLUMNS: Mapping[str, str] = {"batch_id": "text"}
 """What `init` adds as well, and a table may do without, or have in a type of its own."""
 
+LONGEST: Mapping[str, int] = {
+    "domain": 253,
+    "status": 10,
+    "claimed_by": 100,
+    "last_error": 300,
+    "last_error_kind": 20,
+    "title": 1000,
+    "description": 5000,
+    "language": 35,
+    "favicon_url": 2000,
+    "logo_url": 2000,
+    "email_addresses": 254,
+    "phone_numbers": 16,
+    "facebook_url": 200,
+    "twitter_url": 200,
+    "linkedin_url": 200,
+    "instagram_url": 200,
+    "youtube_url": 200,
+    "wordpress_version": 30,
+    "elementor_version": 30,
+    "wordpress_theme": 100,
+    "server_type": 300,
+    "ssl_issuer": 100,
+    "ssl_version": 7,
+    "ip_address": 39,
+    "google_analytics_id": 18,
+    "google_tag_manager_id": 14,
+    "copyright_year": 9,
+}
+"""Characters that a text may have which we store: what the column should have room for."""
+
 KEY_COLUMNS = ("id", "domain", "status")
 """What `init` cannot add: without these it is not a table of domains."""
 
@@ -93,6 +124,7 @@ _STORAGE = sql.SQL(
     " vacuum_index_cleanup = on)"
 )
 _LIMITED = re.compile(r"character varying\((\d+)\)")
+_SHORT = re.compile(r"character(?: varying)?\((\d+)\)(?:\[\])?")
 
 
 @dataclass(frozen=True)
@@ -184,6 +216,16 @@ class Table:
         limits = {name: _LIMITED.fullmatch(kind) for name, kind in self.columns.items()}
         return {name: int(limit[1]) for name, limit in limits.items() if limit}
 
+    @property
+    def too_short(self) -> dict[str, str]:
+        """Which columns cannot hold all that is stored in them, with their types."""
+        limits = {name: _SHORT.fullmatch(self.columns.get(name, "")) for name in LONGEST}
+        return {
+            name: self.columns[name]
+            for name, limit in limits.items()
+            if limit and int(limit[1]) < LONGEST[name]
+        }
+
     def stamp(self, *columns: str) -> list[sql.Composable]:
         """Write `column = now` for those of `columns` that the table has."""
         return [
@@ -259,6 +301,17 @@ async def _located(cursor: Cursor, name: TableName) -> tuple[Any, ...] | None:
         "   THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END",
         {"rights": list(RIGHTS), "table": name.table, "schema": name.schema},
     )
+
+
+async def qualified(database: Database, name: TableName) -> str:
+    """Write the name that `init` will give the table: with its schema."""
+
+    async def operation() -> str:
+        async with database.transaction(read_only=True) as cursor:
+            row = await _one(cursor, "SELECT current_schema()", ())
+            return f"{name.schema or (row and row[0]) or 'public'}.{name.table}"
+
+    return await database.run(operation)
 
 
 async def _find(cursor: Cursor, name: TableName) -> Table | None:

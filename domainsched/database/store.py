@@ -143,7 +143,7 @@ class Store:
 
     async def reach(self, selection: Selection) -> Reach:
         """Count what a reset of `selection` would take."""
-        async with self._reading() as cursor:
+        async with self.reading() as cursor:
             condition, values = await self._conditions.of(cursor, selection)
             query = sql.SQL(
                 "SELECT count(*) FILTER (WHERE NOT {leased}), count(*) FILTER (WHERE {leased})"
@@ -201,17 +201,21 @@ class Store:
 
     async def glance(self) -> Glance:
         """Count the queue, in one read-only snapshot."""
-        async with self._reading() as cursor:
-            groups = await self._groups(cursor, sql.SQL("true"), {})
-            settled = [group.settled for group in groups if group.settled]
-            return Glance(
-                _statuses(groups),
-                await self._upcoming(cursor),
-                sum(group.recent for group in groups) if self._ended() else None,
-                _kinds(groups),
-                await self._lapses(cursor),
-                max(settled, default=None),
-            )
+        async with self.reading() as cursor:
+            return await self.counted(cursor)
+
+    async def counted(self, cursor: Cursor) -> Glance:
+        """Count the queue as a transaction sees it."""
+        groups = await self._groups(cursor, sql.SQL("true"), {})
+        settled = [group.settled for group in groups if group.settled]
+        return Glance(
+            _statuses(groups),
+            await self._upcoming(cursor),
+            sum(group.recent for group in groups) if self._ended() else None,
+            _kinds(groups),
+            await self._lapses(cursor),
+            max(settled, default=None),
+        )
 
     async def batch(self, label: str) -> BatchProgress:
         """Say how far a batch is.
@@ -219,7 +223,7 @@ class Store:
         Raises:
             SchemaMismatch: the table keeps no batches.
         """
-        async with self._reading() as cursor:
+        async with self.reading() as cursor:
             condition = batch_is(self._table, label)
             groups = await self._groups(cursor, condition, {"batch": label})
             return BatchProgress(label, _statuses(groups), _kinds(groups))
@@ -278,7 +282,7 @@ class Store:
 
     async def check(self) -> Check:
         """Describe the database and the table; that both can be used was checked on the way."""
-        async with self._reading() as cursor:
+        async with self.reading() as cursor:
             await cursor.execute("SELECT current_setting('server_version'), current_user")
             version, role = await cursor.fetchone() or ("", "")
             rows = await self._scalar(cursor, sql.SQL("SELECT count(*) FROM {table}"), {})
@@ -301,7 +305,7 @@ class Store:
         columns = [name for name in LISTED if name in self._table.columns]
         listed = sql.SQL(", ").join(map(sql.Identifier, columns))
         order = self._order(sort or ("-updated" if "updated_at" in columns else "-due"))
-        async with self._reading() as cursor:
+        async with self.reading() as cursor:
             condition, values = await self._conditions.of(cursor, selection)
             rows = await self._select(cursor, listed, condition, order, {**values, "limit": limit})
             count = sql.SQL("SELECT count(*) FROM {table} WHERE {condition}")
@@ -339,7 +343,7 @@ class Store:
         """Find the rows of canonical names, in any spelling; and say which names have none."""
         if not names:
             return [], []
-        async with self._reading() as cursor:
+        async with self.reading() as cursor:
             condition, values = await self._conditions.of(cursor, Selection(tuple(names)))
             order = self._order("domain")
             whole = {**values, "limit": None}
@@ -349,7 +353,7 @@ class Store:
 
     async def unused_statuses(self, words: Sequence[str]) -> list[str]:
         """Say which of these statuses no row has."""
-        async with self._reading() as cursor:
+        async with self.reading() as cursor:
             query = sql.SQL(
                 "SELECT DISTINCT status::text FROM {table}"
                 " WHERE status::text = ANY(%(words)s){tenant}"
@@ -360,7 +364,7 @@ class Store:
 
     async def due(self, limit: int | None) -> list[Row]:
         """List the rows that a claim would take next, all when `limit` is None; none is locked."""
-        async with self._reading() as cursor:
+        async with self.reading() as cursor:
             query = sql.SQL(
                 "SELECT domain, attempts, due_at, status::text, last_error_kind FROM {table}"
                 " WHERE status IN ('pending', 'processing') AND due_at <= statement_timestamp()"
@@ -371,7 +375,7 @@ class Store:
             return await cursor.fetchall()  # type: ignore[return-value]
 
     @contextlib.asynccontextmanager
-    async def _reading(self) -> AsyncIterator[Cursor]:
+    async def reading(self) -> AsyncIterator[Cursor]:
         """Open a read-only transaction; a driver's error becomes one of ours."""
         try:
             async with self._database.transaction(statement_timeout=LONG, read_only=True) as cursor:
