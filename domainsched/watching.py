@@ -155,7 +155,7 @@ class _Outage:
 async def _work(session: Session, database: Database, table: Table, stop: Stop, end: _End) -> None:
     rounds, outage = Rounds(session, database, table, stop, end.time), _Outage(session)
     lookout = Lookout(database, table, tenant=session.settings.tenant)
-    async with _shown(session, database, table):
+    async with _shown(session, database, table, stop):
         while not stop.is_set and session.report.loss is None:
             done: tuple[RunSummary, Upcoming] | None = None
             try:
@@ -238,6 +238,10 @@ class _Observer:
             self._report.info(f"looking at the queue {self._view.title}")
         self._greeted = True
 
+    def retitle(self, title: str) -> None:
+        """Say something else above what is seen."""
+        self._view.title = title
+
     def draw(self) -> None:
         """Draw what is known."""
         self._report.view(self._view)
@@ -274,7 +278,9 @@ async def _observe(
 
 
 @asynccontextmanager
-async def _shown(session: Session, database: Database, table: Table) -> AsyncIterator[None]:
+async def _shown(
+    session: Session, database: Database, table: Table, stop: Stop
+) -> AsyncIterator[None]:
     """Show the queue meanwhile, where there is a terminal; on a connection of the view's own."""
     if not session.report.can_view:
         yield
@@ -283,23 +289,28 @@ async def _shown(session: Session, database: Database, table: Table) -> AsyncIte
     with session.report.viewing():
         async with Database(database.url) as own:
             observer = _Observer(session, own, table, title)
-            task = asyncio.create_task(_look_on(observer))
+            task = asyncio.create_task(_look_on(observer, stop))
             try:
                 yield
             finally:
                 task.cancel()
                 await asyncio.wait([task])
+            if stop.is_set:
+                observer.retitle("stopped")
             await _last_look(observer)
     if not task.cancelled() and (bug := task.exception()):
         raise bug
 
 
-async def _look_on(observer: _Observer) -> None:
+async def _look_on(observer: _Observer, stop: Stop) -> None:
+    """Look until cancelled: also at what is still in flight when it is to stop."""
     never = Stop()
     while True:
         with suppress(DatabaseError):  # the view says so
             await observer.look()
-        await observer.rest(never, PACE)
+        await observer.rest(never if stop.is_set else stop, PACE)
+        if stop.is_set:
+            observer.retitle("stopping")
 
 
 async def _last_look(observer: _Observer) -> None:

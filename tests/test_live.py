@@ -58,6 +58,11 @@ def test_the_view_at_80_columns() -> None:
     ]
 
 
+def test_behind_the_last_line_there_is_room_for_what_a_terminal_echoes() -> None:
+    *others, last = seen(changes=[change(LONG, "error", "dns", "x" * 80)]).lines(80, 24, NOW)
+    assert (max(map(width, others)), width(last)) == (79, 77)
+
+
 def test_a_database_that_is_away_is_said_above_what_was_known() -> None:
     view = seen()
     view.trouble = "cannot connect to PostgreSQL at db:5432/sites as app: connection refused"

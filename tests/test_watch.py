@@ -331,7 +331,11 @@ def test_ctrl_c_leaves_the_view_and_says_what_is_waited_for(world: World, gate: 
         gate.set()
         ended = running.end()
     assert ended.code == 130
-    assert "finishing what is in flight, up to 30 s; once more to leave now" in ended.out
+    before, after = ended.out.split(
+        "finishing what is in flight, up to 30 s; once more to leave now"
+    )
+    assert "working, at least every 1m; Ctrl-C to leave" in before
+    assert "stopped  " in CONTROL.sub("", after)
     assert "Traceback" not in ended.out + ended.err
     assert world.column("status") == {"a.test": "completed"}
 

@@ -63,7 +63,12 @@ class View:
         flying = self._flying(room)
         share = max(left - len(settled), left // 2) if settled else left
         body = [*_cut(flying, share), *settled]
-        return [fitted(printable(line), room).rstrip() for line in (*head, *body)][: rows - 1]
+        drawn = [fitted(printable(line), room).rstrip() for line in (*head, *body)][: rows - 1]
+        if (
+            len(drawn) > 1
+        ):  # a terminal writes ^C behind it: were that to wrap, the first would stay
+            drawn[-1] = fitted(drawn[-1], room - len("^C")).rstrip()
+        return drawn
 
     def _numbers(self, glance: Glance) -> list[str]:
         others = [status for status in glance.statuses if status not in set(Status)]
