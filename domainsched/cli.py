@@ -590,8 +590,10 @@ def _told(error: Exception) -> int:
     return ExitCode.FAILURE
 
 
-_VALUE = re.compile(r"(\b[A-Z][A-Z0-9_]*=|://[^\s:/@]*:).+?(?=[')]?\Z)", re.DOTALL)
-"""Of a variable, or behind the user of a URL: written where a command or an option should be."""
+_VALUE = re.compile(
+    r"(\b[A-Z][A-Z0-9_]*=|://[^\s:/@]*:|[^\s:/@('\"]+:(?!//)(?=\S*@)).+?(?=[')]?\Z)", re.DOTALL
+)
+"""Of a variable, or behind a URL's or anybody's user: written where a command should be."""
 
 
 def _misuse(error: typer.TyperException) -> UsageError:

@@ -451,6 +451,9 @@ MISTAKES = {
         "error: got unexpected extra argument(s) (postgresql://u:***)\n"
         "hint: domainsched process --help\n"
     ),
+    "process u:secret@h": (
+        "error: got unexpected extra argument(s) (u:***)\nhint: domainsched process --help\n"
+    ),
     "add --file": ("error: option '--file' requires an argument\nhint: domainsched add --help\n"),
     "inspect --limit 0": ("error: --limit: unusable value '0'\n  not a whole number from 1 up\n"),
     "reset --all -n x": "error: --limit: unusable value 'x'\n  not a whole number from 1 up\n",
