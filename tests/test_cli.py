@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Condition, Thread
+from typing import Literal
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -100,9 +101,9 @@ class Terminal:
                 self._shown[name] += data.decode().replace("\r\n", "\n")
                 self._changed.notify_all()
 
-    def wait_for(self, text: str) -> None:
+    def wait_for(self, text: str, screen: Literal["out", "err"] = "err") -> None:
         with self._changed:
-            shown = self._changed.wait_for(lambda: text in self._shown["err"], PATIENCE)
+            shown = self._changed.wait_for(lambda: text in self._shown[screen], PATIENCE)
         assert shown, f"{text!r} was never shown: {self._shown}"
 
     def type(self, keys: str) -> None:

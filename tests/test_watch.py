@@ -326,15 +326,13 @@ def test_ctrl_c_leaves_the_view_and_says_what_is_waited_for(world: World, gate: 
     world.add("a.test", behaviour=behind(gate))
     watch = terminal(world.domainsched(), "watch", columns=80, term="xterm")
     with watch as running:
+        running.wait_for("working, at least every 1m; Ctrl-C to leave", "out")
         world.sites.wait_for_requests("a.test")
         running.interrupt()
         gate.set()
         ended = running.end()
     assert ended.code == 130
-    before, after = ended.out.split(
-        "finishing what is in flight, up to 30 s; once more to leave now"
-    )
-    assert "working, at least every 1m; Ctrl-C to leave" in before
+    _, after = ended.out.split("finishing what is in flight, up to 30 s; once more to leave now")
     assert "stopped  " in CONTROL.sub("", after)
     assert "Traceback" not in ended.out + ended.err
     assert world.column("status") == {"a.test": "completed"}
