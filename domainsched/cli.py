@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import re
 import signal
@@ -98,6 +97,8 @@ def _begun(ctx: typer.Context, parameters: Mapping[str, Any]) -> Session:
 
 def _run(session: Session, command: Coroutine[Any, Any, int | None]) -> None:
     """Run a command to its end, and exit with its code; SIGTERM lets it clean up."""
+    import asyncio
+
     signal.signal(signal.SIGTERM, _terminate)
     _exit(session, asyncio.run(command) or ExitCode.OK)
 

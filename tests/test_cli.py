@@ -55,7 +55,16 @@ NOT_OPTIONS = {
 }
 """Settings that have only a variable: secrets, and what nobody changes from run to run."""
 HEAVY = frozenset(
-    {"psycopg", "httpx", "httpcore", "rich", "selectolax", "tldextract", "prometheus_client"}
+    {
+        "asyncio",
+        "psycopg",
+        "httpx",
+        "h11",
+        "rich",
+        "selectolax",
+        "tldextract",
+        "prometheus_client",
+    }
 )
 PASSWORD = "hunter2-never-shown"
 
