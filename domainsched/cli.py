@@ -20,8 +20,9 @@ from typer.completion import install_callback, show_callback
 from typer.core import TyperGroup
 
 from domainsched import options, starting
-from domainsched.config import contents, duration, shown
+from domainsched.config import duration, shown
 from domainsched.errors import DomainschedError, ExitCode, UsageError
+from domainsched.files import contents
 from domainsched.reporting.report import Report, written
 from domainsched.session import Session
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import LiteralString
 
 from domainsched import dburl, embedded
-from domainsched.config import Settings, contents, origin
+from domainsched.config import Settings, origin
 from domainsched.database.connection import Database
 from domainsched.database.schema import RIGHTS, Table, TableName, init, usable_table
 from domainsched.database.selection import check_tenant
 from domainsched.errors import ConfigError, DatabaseError
+from domainsched.files import contents
 from domainsched.session import Session
 
 

@@ -21,12 +21,11 @@ from domainsched.config import (
     Settings,
     duration,
     environment,
-    minutes,
     scraper_api_key,
     unknown,
-    user_agent,
     whole,
 )
+from domainsched.config.values import minutes, user_agent
 from domainsched.connect import database_url, secrets
 from domainsched.errors import ConfigError, ExitCode
 from domainsched.fetch import ConnectTo

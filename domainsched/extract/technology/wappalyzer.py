@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser
 
-from domainsched.config import contents
 from domainsched.errors import ConfigError
 from domainsched.extract.encoding import clean
 from domainsched.extract.technology import literals
 from domainsched.extract.technology.table import CATEGORIES, Match, Sign, Technology
+from domainsched.files import contents
 
 _MAX_FILE_BYTES = 32 * 1024 * 1024
 _MAX_COMPILED = 1_000

@@ -1,0 +1,31 @@
+"""Files that are read whole: bounded, and without waiting for anybody."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+_MAX_FILE_BYTES = 64 * 1024
+
+
+def contents(path: Path, limit_bytes: int = _MAX_FILE_BYTES) -> bytes:
+    """Read a whole regular file (or /dev/null, which stands for an empty one).
+
+    Raises:
+        OSError: it cannot be read, is something else, or is larger than `limit_bytes`.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        is_devnull = os.path.samestat(status, Path(os.devnull).stat())
+        if not stat.S_ISREG(status.st_mode) and not is_devnull:
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise OSError(errno.EFBIG, f"it is larger than {limit_bytes // 1024:,} KB")
+    return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # else a fifo waits for somebody to write
