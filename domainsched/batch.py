@@ -13,7 +13,7 @@ from datetime import timedelta
 from domainsched.config import Settings
 from domainsched.database.connection import Database
 from domainsched.database.queue import Queue
-from domainsched.database.schema import Table
+from domainsched.database.table import Table
 from domainsched.job import Job
 from domainsched.models import Claim, NotTried, Outcome, RunSummary, Settled
 from domainsched.retry import Policy

@@ -11,9 +11,11 @@ from domainsched.config import shown
 from domainsched.connect import opened, opened_table, remarks
 from domainsched.database import schema
 from domainsched.database.adding import Order
+from domainsched.database.catalogue import columns_of, find_table, qualified, usable_table
 from domainsched.database.connection import Database
 from domainsched.database.selection import Selection, check_tenant, in_ascii
 from domainsched.database.store import Store
+from domainsched.database.table import READING, Table, grant
 from domainsched.errors import (
     DomainschedError,
     UsageError,
@@ -119,7 +121,7 @@ async def inspect(session: Session, look: Look) -> None:
     """
     settings, show = session.settings, session.report.show
     _check_like(session.report, look.selection.like)
-    async with opened_table(session, rights=schema.READING) as (database, table):
+    async with opened_table(session, rights=READING) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
         if look.is_glance:
             show(answers.glance(await store.glance(), settings.limit))
@@ -174,17 +176,17 @@ async def _in_full(session: Session, store: Store, names: tuple[str, ...]) -> No
 async def check(session: Session) -> None:
     """Show that database, table and rights are as they should be; warn who may only read."""
     report = session.report
-    async with opened_table(session, rights=schema.READING) as (database, table):
+    async with opened_table(session, rights=READING) as (database, table):
         store = Store(database, table, tenant=session.settings.tenant)
         report.show(answers.check(await store.check()))
     _remark(report, database)
     _warn_of_short(report, table)
     if table.lacks_rights:
         lacking = ", ".join(table.lacks_rights)
-        report.warning(f'role "{table.role}" may only inspect: no {lacking}', schema.grant(table))
+        report.warning(f'role "{table.role}" may only inspect: no {lacking}', grant(table))
 
 
-def _warn_of_short(report: Report, table: schema.Table) -> None:
+def _warn_of_short(report: Report, table: Table) -> None:
     """Name the columns that cannot hold all that is stored in them."""
     short = table.too_short
     if not short:
@@ -217,11 +219,11 @@ async def show_schema(session: Session) -> None:
     report = session.report
     async with opened(session) as place:
         database, name = place.database, place.name
-        if columns := await schema.columns_of(database, name):
+        if columns := await columns_of(database, name):
             report.show(answers.schema(columns))
-        table = await database.run(lambda: schema.find_table(database, name))
+        table = await database.run(lambda: find_table(database, name))
         if table is None:
-            table = await schema.usable_table(database, name)
+            table = await usable_table(database, name)
     if table.missing:
         report.warning(f"it lacks {', '.join(table.missing)}", "domainsched init")
 
@@ -326,9 +328,9 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
     settings, report = session.settings, session.report
     async with opened(session, may_be_new=True) as place:
         _remark(report, place.database)
-        found = await place.database.run(lambda: schema.find_table(place.database, place.name))
+        found = await place.database.run(lambda: find_table(place.database, place.name))
         if found is None:
-            where = await schema.qualified(place.database, place.name)
+            where = await qualified(place.database, place.name)
         else:
             check_tenant(found, settings.tenant)
             where = f"{found.schema}.{found.name}"

@@ -10,9 +10,11 @@ from typing import LiteralString
 
 from domainsched import dburl, embedded
 from domainsched.config import Settings, origin
+from domainsched.database.catalogue import usable_table
 from domainsched.database.connection import Database
-from domainsched.database.schema import RIGHTS, Table, TableName, init, usable_table
+from domainsched.database.schema import init
 from domainsched.database.selection import check_tenant
+from domainsched.database.table import RIGHTS, Table, TableName
 from domainsched.errors import ConfigError, DatabaseError
 from domainsched.files import contents
 from domainsched.session import Session

@@ -12,8 +12,8 @@ from domainsched.config import Settings
 from domainsched.connect import opened_table
 from domainsched.credit import CreditBudget
 from domainsched.database.connection import Database
-from domainsched.database.schema import Table
 from domainsched.database.store import Row, Store
+from domainsched.database.table import Table
 from domainsched.errors import DomainschedError, ExitCode, Incomplete
 from domainsched.job import Job
 from domainsched.models import RowId, RunSummary, Settled, Upcoming

@@ -13,8 +13,8 @@ from datetime import timedelta
 from domainsched.connect import opened_table
 from domainsched.database.connection import Database
 from domainsched.database.lookout import Lookout
-from domainsched.database.schema import Table
 from domainsched.database.store import Store
+from domainsched.database.table import Table
 from domainsched.errors import DatabaseError, DomainschedError, ExitCode, NetworkDown
 from domainsched.models import RunSummary, Upcoming
 from domainsched.reporting.live import View

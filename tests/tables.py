@@ -19,7 +19,8 @@ from psycopg.rows import dict_row
 
 from domainsched.database.connection import Database
 from domainsched.database.queue import Claimed, Queue
-from domainsched.database.schema import Table, TableName, init
+from domainsched.database.schema import init
+from domainsched.database.table import Table, TableName
 from domainsched.dburl import DatabaseUrl
 from domainsched.models import Claim
 

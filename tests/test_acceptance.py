@@ -25,7 +25,7 @@ from sites import Sites, never, page, redirect
 from world import PrivateServer, World, behind, cut_off, meeting, names, run_together
 
 from domainsched.database.queue import RESULT_COLUMNS
-from domainsched.database.schema import ADDED_COLUMNS
+from domainsched.database.table import ADDED_COLUMNS
 from domainsched.embedded import EmbeddedServer
 
 PASSWORD = "correct-horse-battery"

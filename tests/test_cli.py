@@ -30,7 +30,8 @@ from zygote import Process
 from domainsched import __version__
 from domainsched.columns import PURPOSES
 from domainsched.config import Settings
-from domainsched.database.schema import TableName, statements
+from domainsched.database.schema import statements
+from domainsched.database.table import TableName
 from domainsched.models import Kind
 from domainsched.reporting.wording import width
 

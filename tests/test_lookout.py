@@ -12,11 +12,13 @@ from conftest import Database as Place
 
 from domainsched import dburl
 from domainsched.database import lookout
+from domainsched.database.catalogue import usable_table
 from domainsched.database.connection import Database
 from domainsched.database.lookout import Lookout
 from domainsched.database.queue import IN_ORDER, Queue
-from domainsched.database.schema import Table, TableName, init, usable_table
+from domainsched.database.schema import init
 from domainsched.database.store import Store
+from domainsched.database.table import Table, TableName
 from domainsched.models import Complete, Fail, Failed, Flight, Kind
 
 LEASE = timedelta(minutes=15)

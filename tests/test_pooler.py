@@ -19,11 +19,13 @@ from pgbouncer import PGBOUNCER, running_pgbouncer
 from pooler import Pooler, pooling
 
 from domainsched.database.adding import Order
+from domainsched.database.catalogue import usable_table
 from domainsched.database.connection import Database
 from domainsched.database.queue import Queue
-from domainsched.database.schema import TableName, init, usable_table
+from domainsched.database.schema import init
 from domainsched.database.selection import Selection
 from domainsched.database.store import Store
+from domainsched.database.table import TableName
 from domainsched.dburl import DatabaseUrl
 from domainsched.models import Complete
 

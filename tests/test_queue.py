@@ -36,9 +36,9 @@ from tables import (
 
 from domainsched.database.connection import Database
 from domainsched.database.queue import CRASHED, MOST_REFUSED, Claimed, Queue
-from domainsched.database.schema import Table
 from domainsched.database.selection import Selection
 from domainsched.database.store import Store
+from domainsched.database.table import Table
 from domainsched.errors import DatabaseError
 from domainsched.models import Claim, Complete, Fail, Failed, Kind, Release, Retry, Transition
 

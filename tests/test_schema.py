@@ -24,19 +24,18 @@ import domainsched
 from domainsched.columns import PURPOSES
 from domainsched.database import schema
 from domainsched.database.adding import Order
+from domainsched.database.catalogue import find_table, usable_table
 from domainsched.database.connection import Database
 from domainsched.database.queue import RESULT_COLUMNS
-from domainsched.database.schema import (
+from domainsched.database.schema import init
+from domainsched.database.store import Store
+from domainsched.database.table import (
     ADDED_COLUMNS,
     KEY_COLUMNS,
     OPTIONAL_COLUMNS,
     Table,
     TableName,
-    find_table,
-    init,
-    usable_table,
 )
-from domainsched.database.store import Store
 from domainsched.dburl import DatabaseUrl, parse
 from domainsched.errors import ConfigError, DatabaseError, SchemaMismatch
 from domainsched.models import Added
@@ -370,7 +369,9 @@ sys.path[:0] = {[str(Path(domainsched.__file__).parents[1])]!r}
 from datetime import timedelta
 from domainsched.database.connection import Database
 from domainsched.dburl import DatabaseUrl
-from domainsched.database.schema import TableName, init, usable_table
+from domainsched.database.catalogue import usable_table
+from domainsched.database.schema import init
+from domainsched.database.table import TableName
 
 async def main():
     async with Database(DatabaseUrl(json.loads(sys.argv[1]))) as database:

@@ -30,11 +30,12 @@ from tables import (
 from domainsched.columns import LISTED
 from domainsched.database import adding
 from domainsched.database.adding import Order
+from domainsched.database.catalogue import usable_table
 from domainsched.database.connection import Database
 from domainsched.database.queue import RESULT_COLUMNS
-from domainsched.database.schema import TableName, usable_table
 from domainsched.database.selection import Selection
 from domainsched.database.store import SORTS, Reach, Store
+from domainsched.database.table import TableName
 from domainsched.errors import DatabaseError, SchemaMismatch, UsageError
 from domainsched.models import Added, Complete, Failed, Kind, Lapse, Retry, Transition
 

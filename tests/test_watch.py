@@ -18,8 +18,9 @@ from test_cli import in_terminal, terminal
 from world import World, behind, names
 
 from domainsched.config import Settings
+from domainsched.database.catalogue import usable_table
 from domainsched.database.connection import Database as Client
-from domainsched.database.schema import TableName, usable_table
+from domainsched.database.table import TableName
 from domainsched.reporting.report import Report, Style
 from domainsched.reporting.wording import width
 from domainsched.session import Session

@@ -22,9 +22,10 @@ from proxy import Link, proxied
 from domainsched import dburl
 from domainsched.database.connection import Database
 from domainsched.database.queue import Queue
-from domainsched.database.schema import Table, TableName, init
+from domainsched.database.schema import init
 from domainsched.database.selection import Selection
 from domainsched.database.store import Store
+from domainsched.database.table import Table, TableName
 from domainsched.errors import DatabaseError, DomainschedError, NetworkDown
 from domainsched.models import (
     Claim,

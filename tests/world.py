@@ -22,7 +22,8 @@ from sites import Behaviour, Exchange, Sites, page, running_sites
 
 from domainsched import dburl
 from domainsched.database.connection import Database as Client
-from domainsched.database.schema import TableName, init
+from domainsched.database.schema import init
+from domainsched.database.table import TableName
 from domainsched.embedded import EmbeddedServer
 
 

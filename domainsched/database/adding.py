@@ -11,8 +11,8 @@ from uuid import UUID
 from psycopg import sql
 
 from domainsched.database.connection import Cursor
-from domainsched.database.schema import Table
 from domainsched.database.selection import LEASED, check_batch, has_foreign, odd_forms, same_tenant
+from domainsched.database.table import Table
 from domainsched.errors import UsageError
 from domainsched.models import Added
 from domainsched.names import spellings

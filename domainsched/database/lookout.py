@@ -11,7 +11,7 @@ from psycopg import sql
 
 from domainsched.database.connection import Cursor, Database
 from domainsched.database.queue import IN_ORDER
-from domainsched.database.schema import Table
+from domainsched.database.table import Table
 from domainsched.models import Change, Flight, RowId, Status
 
 FLIGHTS = 100

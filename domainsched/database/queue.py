@@ -21,7 +21,7 @@ from psycopg.errors import LockNotAvailable
 from psycopg.types.json import Jsonb
 
 from domainsched.database.connection import PATIENCE, Database
-from domainsched.database.schema import Table
+from domainsched.database.table import Table
 from domainsched.errors import DatabaseError, Refused
 from domainsched.models import (
     Claim,

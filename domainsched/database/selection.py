@@ -13,7 +13,7 @@ import idna
 from psycopg import sql
 
 from domainsched.database.connection import Cursor
-from domainsched.database.schema import Table
+from domainsched.database.table import Table
 from domainsched.errors import ConfigError, InvalidName, SchemaMismatch, UsageError
 from domainsched.names import canonical, spellings
 

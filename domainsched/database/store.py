@@ -17,8 +17,8 @@ from domainsched.columns import LISTED
 from domainsched.database.adding import Adding, Order
 from domainsched.database.connection import PATIENCE, Cursor, Database
 from domainsched.database.queue import filled_columns
-from domainsched.database.schema import ADDED_COLUMNS, KEY_COLUMNS, RIGHTS, Table
 from domainsched.database.selection import EXPIRED, LEASED, Conditions, Selection, batch_is
+from domainsched.database.table import ADDED_COLUMNS, KEY_COLUMNS, RIGHTS, Table
 from domainsched.errors import UsageError
 from domainsched.models import Added, BatchProgress, Check, Glance, Lapse, Upcoming
 from domainsched.names import canonical

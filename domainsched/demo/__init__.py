@@ -19,8 +19,9 @@ from domainsched.config import Settings
 from domainsched.credit import CreditBudget
 from domainsched.database.adding import Order
 from domainsched.database.connection import Database
-from domainsched.database.schema import TableName, init
+from domainsched.database.schema import init
 from domainsched.database.store import Store
+from domainsched.database.table import TableName
 from domainsched.dburl import DatabaseUrl
 from domainsched.demo.server import Ports, authority, connections, serving
 from domainsched.demo.sites import SERVED, SITES, Site

@@ -13,9 +13,10 @@ from uuid import uuid4
 import psycopg
 from psycopg.types.json import Jsonb
 
+from domainsched.database.catalogue import usable_table
 from domainsched.database.connection import Database
 from domainsched.database.queue import Queue
-from domainsched.database.schema import TableName, usable_table
+from domainsched.database.table import TableName
 from domainsched.dburl import parse
 from domainsched.models import Claim, Complete, Found, Outcome
 from domainsched.worker import Plan, Run, Stop
