@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -106,9 +107,11 @@ class Terminal:
             reader.start()
 
     def _read(self, name: str, screen: int) -> None:
+        decoder = getincrementaldecoder("utf-8")()  # a character may come in two pieces
         while data := _read(screen):
-            with self._changed:
-                self._shown[name] += data.decode().replace("\r\n", "\n")
+            with self._changed:  # and so may the end of a line
+                shown = self._shown[name] + decoder.decode(data)
+                self._shown[name] = shown.replace("\r\n", "\n")
                 self._changed.notify_all()
 
     def wait_for(self, text: str, screen: Literal["out", "err"] = "err") -> None:
@@ -1722,7 +1725,7 @@ def test_a_reader_who_leaves_is_no_error(queue: Surroundings) -> None:
 
 def test_a_run_whose_reader_leaves_is_finished(queue: Surroundings, table: Database) -> None:
     offline = Surroundings(queue.directory, {**queue.variables, **NOBODY})
-    script = '"$@" | true; exit "${PIPESTATUS[0]}"'
+    script = 'exec > >(true); wait $!; exec "$@"'  # it has left before there is anything to read
     ended = offline.run(
         "process", "--json", "--max-attempts", "1", wrapper=("bash", "-c", script, "bash")
     )
