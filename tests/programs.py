@@ -197,6 +197,21 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def readers(pid: int) -> list[int]:
+    """The processes that read pages for `pid`.
+
+    One that has just been forked is not among them: it is still its parent's image, and the parent
+    waits in vfork(2) until it is not; who stopped the one would stop both.
+    """
+    return [child for child in descendants(pid) if b"domainsched.extract.child" in _command(child)]
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):  # gone meanwhile
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def _parent(process: Path) -> int:
     with suppress(OSError):  # gone meanwhile
         return int((process / "stat").read_text().rpartition(")")[2].split()[1])

@@ -12,7 +12,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from programs import PATIENCE, Program, descendants, with_proc
+from programs import PATIENCE, Program, readers, with_proc
 from sites import Behaviour, Exchange, never, page, sequence
 from world import World, behind, names
 
@@ -34,7 +34,7 @@ ROOM = 24 * 1024 * 1024
 
 
 def reader_of(program: Program) -> int:
-    (reader,) = descendants(program.pid)
+    (reader,) = readers(program.pid)
     return reader
 
 

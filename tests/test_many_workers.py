@@ -13,7 +13,7 @@ from signal import SIGCONT, SIGSTOP
 from threading import Event
 
 import pytest
-from programs import PATIENCE, Ended, descendants, with_proc
+from programs import PATIENCE, Ended, readers, with_proc
 from sites import page, sequence
 from world import World, behind, meeting, names, run_together
 
@@ -81,8 +81,8 @@ def test_a_visit_longer_than_its_lease_stays_its_worker_s_while_another_looks_fo
     with ExitStack() as stack:
         visitor = stack.enter_context(world.start("process", "--json", **LIMITS))
         world.sites.wait_for_requests("slow.test")
-        until(lambda: descendants(visitor.pid), "a process that reads pages")
-        (reader,) = descendants(visitor.pid)
+        until(lambda: readers(visitor.pid), "a process that reads pages")
+        (reader,) = readers(visitor.pid)
         os.kill(reader, SIGSTOP)
         end = due(world)["slow.test"]
         rival = stack.enter_context(world.start(*EAGER, **LIMITS))

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_DNS, uuid5
 
 import pytest
 from conftest import Database
-from programs import PATIENCE, Ended, Program, descendants, has_ended, with_proc
+from programs import PATIENCE, Ended, Program, descendants, has_ended, readers, with_proc
 from proxy import Hold, Point, held_up
 from sites import Behaviour, page
 from world import World, behind
@@ -128,7 +128,7 @@ def until_fetching(scene: Staged) -> None:
 def until_extracting(scene: Staged) -> None:
     """Until there is an extraction process; it is stopped before it can have an answer."""
     end = time.monotonic() + PATIENCE
-    while not (children := descendants(scene.program.pid)):
+    while not (children := readers(scene.program.pid)):
         assert time.monotonic() < end, "no extraction process was started"
         time.sleep(0.01)
     for child in children:
