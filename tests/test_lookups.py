@@ -13,7 +13,8 @@ from network import UNSHARE, in_own_network
 
 from domainsched.models import Kind
 
-RESOLVER = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+RESOLVER = "nameserver 127.0.0.1\noptions timeout:3 attempts:1\n"
+"""Seconds that only one name needs, whose server is silent, and a machine under load."""
 
 
 @pytest.fixture(scope="module")
