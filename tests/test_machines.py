@@ -174,7 +174,7 @@ def first_behind(gate: Event) -> Behaviour:
 CONCURRENCY = 2
 PLACES = WORKERS * CONCURRENCY
 """Of a machine."""
-OPTIONS = f"--limit 0 --concurrency {CONCURRENCY} --lease 40s --timeout 20s"
+OPTIONS = f"--limit 0 --concurrency {CONCURRENCY} --lease 90s --timeout 45s"
 PROCESS = ("process", *OPTIONS.split())
 
 
@@ -213,11 +213,12 @@ def refused(ended: list[Ended]) -> list[str]:
     return sorted(re.findall(r"lost the lease on (\S+); this result was dropped", str(ended)))
 
 
-BOUND = 90
-"""Seconds; a run gives a lost database up after 30, and notices within 13 that it is lost."""
+BOUND = 180
+"""Seconds; a run gives a lost database up after 30, and notices within 30 that it is lost: so long
+have others, on a busy machine, to do what it held. And as much for slow machines."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.direct("it has a server of its own, reached over a network of its own")
 def test_what_a_machine_held_that_is_cut_off_is_done_by_others_and_its_results_are_refused(
     world: World, surroundings: Surroundings, machines: list[Machine], gate: Event
