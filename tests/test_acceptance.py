@@ -181,8 +181,7 @@ def test_after_kill_9_the_next_run_takes_what_was_held_and_no_process_is_left(
 ) -> None:
     world.add("done.test")
     world.add(*names(3), behaviour=never())
-    limits = ("--lease", "16s", "--timeout", "8s")
-    with world.start("process", "--json", *limits) as program:
+    with world.start("process", "--json") as program:
         program.wait_for("done.test")
         for name in names(3):
             world.sites.wait_for_requests(name)
@@ -193,8 +192,8 @@ def test_after_kill_9_the_next_run_takes_what_was_held_and_no_process_is_left(
     assert all(has_ended(pid) for pid in family)
     assert Counter(world.column("status").values()) == {"completed": 1, "processing": 3}
     world.sites.add(*names(3))
-    world.let_leases_run_out()
-    assert world.run("process", *limits).code == 0
+    world.execute("UPDATE domains SET due_at = now() WHERE status = 'processing'")
+    assert world.run("process").code == 0
     assert set(world.column("status").values()) == {"completed"}
     assert world.column("attempts") == {"done.test": 1, **dict.fromkeys(names(3), 2)}
 
@@ -279,15 +278,18 @@ def test_a_run_whose_connection_is_ended_makes_another(world: World, gate: Event
 
 @contextmanager
 def renamed(server: Mapping[str, str], world: World) -> Iterator[None]:
-    """Let nobody find the database."""
+    """Let nobody find the database; nobody comes back before it is away."""
     name = world.database.keywords["dbname"]
+    sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
     with psycopg.connect(**server, autocommit=True) as connection:  # type: ignore[arg-type]
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         is_renamed = False
         while not is_renamed:
-            cut_off(world)
-            with suppress(psycopg.errors.ObjectInUse):  # somebody came back in between
+            connection.execute(sessions, [name])
+            with suppress(psycopg.errors.ObjectInUse):  # somebody takes long to leave
                 connection.execute(f"ALTER DATABASE {name} RENAME TO {name}_away")
                 is_renamed = True
+        connection.execute(f"ALTER DATABASE {name}_away ALLOW_CONNECTIONS true")
         try:
             yield
         finally:
