@@ -318,31 +318,55 @@ async def test_the_limit_is_honoured_exactly(bench: Bench, limit: int, concurren
     assert {row["attempts"] for row in untouched} <= {0}
 
 
-async def test_after_the_deadline_nothing_new_is_begun(bench: Bench) -> None:
+DEADLINE = timedelta(seconds=15)
+"""Real time that no test needs: it passes when `pass_time` is called."""
+
+
+@pytest.fixture
+async def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Let time pass at once, by the clock of the event loop."""
+    loop = asyncio.get_running_loop()
+    real, passed = loop.time, timedelta()
+
+    def pass_time(span: timedelta) -> None:
+        nonlocal passed
+        passed += span
+
+    monkeypatch.setattr(loop, "time", lambda: real() + passed.total_seconds())
+    return pass_time
+
+
+async def test_after_the_deadline_nothing_new_is_begun(
+    bench: Bench, pass_time: Callable[[timedelta], None]
+) -> None:
     bench.add(*names(10))
-    deadline = timedelta(seconds=1)
 
     async def outlasting(_: Claim, _way: GiveWay) -> Outcome:
-        await asyncio.sleep(deadline.total_seconds())
+        pass_time(DEADLINE)
         return FOUND
 
-    summary = await bench.run(outlasting, concurrency=2, deadline=deadline)
+    summary = await bench.run(outlasting, concurrency=2, deadline=DEADLINE)
     assert (summary.claimed, summary.completed, summary.released) == (2, 2, 0)
     assert Counter(bench.column("attempts").values()) == {1: 2, 0: 8}
 
 
-async def test_a_claim_that_waited_past_the_deadline_is_given_back(bench: Bench) -> None:
+async def test_a_claim_that_waited_past_the_deadline_is_given_back(
+    bench: Bench, pass_time: Callable[[timedelta], None]
+) -> None:
     bench.add("a.test", "b.test")
-    deadline = timedelta(seconds=1)
+    added = asyncio.Event()
 
     async def visit(claim: Claim, _way: GiveWay) -> Outcome:
-        if claim.domain == "a.test":
-            await asyncio.sleep(deadline.total_seconds())
-        else:
+        if claim.domain == "b.test":
             bench.add("suspect.test", **EXPIRED)
+            added.set()
+        else:
+            await added.wait()
+            await claimed(bench, "suspect.test")
+            pass_time(DEADLINE)
         return FOUND
 
-    summary = await bench.run(visit, concurrency=2, deadline=deadline)
+    summary = await bench.run(visit, concurrency=2, deadline=DEADLINE)
     assert (summary.completed, summary.released) == (2, 1)
     assert bench.begun == ["a.test", "b.test"]
 
