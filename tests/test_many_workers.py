@@ -64,6 +64,17 @@ def now(world: World) -> datetime:
     return moment  # type: ignore[no-any-return]
 
 
+def sessions(world: World) -> int:
+    """How many others are connected to the database."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    with world.database.connect() as connection:
+        (number,) = connection.execute(query).fetchone() or ()
+    return int(number)
+
+
 def until(condition: Callable[[], object], what: str) -> None:
     """Return when it is so; for states that send no event."""
     end = time.monotonic() + PATIENCE
@@ -127,12 +138,15 @@ def test_machines_whose_clocks_are_two_hours_apart_go_by_the_database_s(
     world: World, gate: Event
 ) -> None:
     world.add(*names(4), behaviour=sequence(*[behind(gate, page(status=503))] * 4, page()))
-    machine = world.domainsched(DOMAINSCHED_CONCURRENCY="2", **LONGER)
+    world.execute("UPDATE domains SET due_at = now() + interval '1 h'")
+    machine = world.domainsched(DOMAINSCHED_CONCURRENCY="2", DOMAINSCHED_LIMIT="2", **LONGER)
     with ExitStack() as stack:
         programs = {
             hours: stack.enter_context(machine.start(*EAGER, wrapper=travelling(hours)))
             for hours in (1, -1)
         }
+        until(lambda: sessions(world) == len(programs), "two programs that look for work")
+        world.execute("UPDATE domains SET due_at = now()")
         for name in names(4):
             world.sites.wait_for_requests(name)
         assert sorted(Counter(world.column("claimed_by").values()).values()) == [2, 2]
@@ -147,19 +161,24 @@ def test_machines_whose_clocks_are_two_hours_apart_go_by_the_database_s(
         assert_between(due(world), now(world) + minute / 2, now(world) + 4 * minute)
         assert world.visits() == dict.fromkeys(names(4), 1)
 
-        world.execute("UPDATE domains SET due_at = now() + interval '3 s'")
-        at = time.monotonic() + (due(world)["n00.test"] - now(world)).total_seconds()
+        soon = now(world) + timedelta(seconds=3)
+        at = time.monotonic() + (soon - now(world)).total_seconds()
+        world.execute("UPDATE domains SET due_at = %s", soon)
         ended = {hours: program.end() for hours, program in programs.items()}
     assert set(world.column("status").values()) == {"completed"}
     assert world.visits() == dict.fromkeys(names(4), 2)
     assert all(world.sites.received_by(name)[-1].at > at - 0.05 for name in names(4))
     for hours, each in ended.items():
-        assert (each.code, each.out) == (0, "")
-        (told,) = each.err.splitlines()
-        off = datetime.fromisoformat(told) - datetime.now(UTC)
-        assert abs(off - timedelta(hours=hours)) < timedelta(minutes=10)
+        assert_was_elsewhere(each, timedelta(hours=hours))
     assert_between(visited(world), *(now(world) + timedelta(hours=hours) for hours in (-1.2, 1.2)))
     assert not any(abs(at - now(world)) < minute * 30 for at in visited(world).values())
+
+
+def assert_was_elsewhere(ended: Ended, off: timedelta) -> None:
+    """A traveller ended well, and by its own clock began so far from now."""
+    assert (ended.code, ended.out) == (0, "")
+    (told,) = ended.err.splitlines()
+    assert abs(datetime.fromisoformat(told) - datetime.now(UTC) - off) < timedelta(minutes=10)
 
 
 def assert_between(moments: Mapping[str, datetime], first: datetime, last: datetime) -> None:

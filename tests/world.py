@@ -119,7 +119,8 @@ def meeting(parties: int) -> Behaviour:
 
 def run_together(world: World, number: int, *arguments: str) -> list[Ended]:
     with ExitStack() as stack:
-        started = [stack.enter_context(world.start(*arguments)) for _ in range(number)]
+        patient = {"DOMAINSCHED_TIMEOUT": "2m"}  # the first may wait for the last to start
+        started = [stack.enter_context(world.start(*arguments, **patient)) for _ in range(number)]
         return [program.end() for program in started]
 
 
