@@ -70,7 +70,8 @@ def test_what_is_due_and_cannot_be_had_is_not_asked_for_without_end(world: World
     ended = world.run(*WATCH, "--timeout", "3s")
     assert ended.code == 1
     told = [(each["claimed"], each["due"]) for each in ended.records]
-    assert told == [(0, 1)] * 2  # the second when the time is up
+    assert set(told) == {(0, 1)}
+    assert len(told) <= 2, "at the begin, and when the time is up"
 
 
 def test_one_invocation_is_one_run_in_all_that_it_says(world: World) -> None:
@@ -116,8 +117,12 @@ def test_its_time_ends_in_the_midst_of_a_round_and_what_it_holds_is_given_back(
 ) -> None:
     world.add("slow.test", behaviour=behind(gate))
     world.add("waiting.test")
+    watch = ("watch", "--json", "--concurrency", "1", "--timeout")
     began = time.monotonic()
-    ended = world.run("watch", "--json", "--timeout", "3s", "--concurrency", "1")
+    ended = world.run(*watch, "3s")
+    if not world.visits():  # a busy machine had not begun yet
+        began = time.monotonic()
+        ended = world.run(*watch, "15s")
     assert time.monotonic() - began < TIMEOUT_OF_A_VISIT
     assert (ended.code, json.loads(ended.err)["message"]) == (1, "the time is up")
     assert [each["outcome"] for each in ended.records if each["type"] == "domain"] == ["released"]
@@ -260,11 +265,18 @@ def frames(shown: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-def test_a_person_sees_the_queue_and_its_last_state_stays(world: World, columns: int) -> None:
-    world.add(*names(3), behaviour=page("<title>A \x1b[31mred site</title>"))
-    world.add("gone.test", behaviour=page(status=410))
-    watch = world.domainsched()
-    shown = in_terminal(watch, "watch", "--until-idle", columns=columns, term="xterm-256color")
+def test_a_person_sees_the_queue_and_its_last_state_stays(
+    world: World, gate: Event, columns: int
+) -> None:
+    world.add(*names(3), behaviour=behind(gate, page("<title>A \x1b[31mred site</title>")))
+    world.add("gone.test", behaviour=behind(gate, page(status=410)))
+    watch = terminal(
+        world.domainsched(), "watch", "--until-idle", columns=columns, term="xterm-256color"
+    )
+    with watch as running:
+        running.wait_for("processing 4", "out")
+        gate.set()
+        shown = running.end()
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.endswith("\x1b[?25h")  # the cursor is back
     drawn = frames(shown.out)
@@ -274,10 +286,10 @@ def test_a_person_sees_the_queue_and_its_last_state_stays(world: World, columns:
     told = " ".join(last)
     assert "pending 0   processing 0   completed 3   error 1" in told
     assert "nothing is due" in last
-    settled = last[last.index("JUST SETTLED") + 1 :]
+    settled = dict(line.split(maxsplit=1) for line in last[last.index("JUST SETTLED") + 1 :])
     ends = {"gone.test": "error http_4xx: HTTP 410", **dict.fromkeys(names(3), "completed")}
-    assert settled, "but for what was settled before the first look"
-    for name, end in (line.split(maxsplit=1) for line in settled):
+    assert settled.keys() == ends.keys()
+    for name, end in settled.items():
         assert " ".join(end.split()).startswith(ends[name])
 
 
@@ -285,11 +297,14 @@ def test_a_person_sees_who_is_in_flight(world: World, gate: Event) -> None:
     world.add("a.test", behaviour=behind(gate))
     with world.start("process") as worker:
         world.sites.wait_for_requests("a.test")
-        observe = ("watch", "--observe", "--timeout", "1s")
-        shown = in_terminal(world.domainsched(), *observe, columns=80, term="xterm")
+        watch = terminal(world.domainsched(), "watch", "--observe", columns=80, term="xterm")
+        with watch as running:
+            running.wait_for("a.test", "out")
+            running.interrupt()
+            shown = running.end()
         gate.set()
         assert worker.end().code == 0
-    assert shown.code == 1
+    assert shown.code == 130
     row = next(line for line in frames(shown.out)[-1] if line.startswith("a.test "))
     assert re.search(rf":{worker.pid}:\w+ +\d+s +1[45]m \d\ds$", row)
 
