@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from ipaddress import ip_address
-from threading import Event
+from threading import Event, Lock
 from uuid import uuid4
 
 import h11
@@ -368,14 +369,14 @@ async def test_a_further_page_that_leads_off_the_site_is_not_followed(sites: Sit
 async def test_further_pages_obey_robots_txt_and_the_budget(sites: Sites) -> None:
     rules = page("User-agent: *\nDisallow: /a", content_type="text/plain")
     sites.add("rest.test", behaviour=paths({"/": page(), "/b": never()}), robots=rules)
-    fetcher = Fetcher(limits(sites, timeout=timedelta(seconds=2)))
+    fetcher = Fetcher(limits(sites, timeout=timedelta(seconds=5)))
     async with fetcher, fetcher.site("rest.test") as site:
         assert isinstance(await site.home(), Page)
         barred = await site.page("https://rest.test/a")
         slow = await site.page("https://rest.test/b")
         late = await site.page("https://rest.test/")
     assert barred == Failed(Kind.ROBOTS, "robots.txt forbids the page")
-    assert slow == late == Failed(Kind.TIMEOUT, "no page within 2 s")
+    assert slow == late == Failed(Kind.TIMEOUT, "no page within 5 s")
     assert [each.path for each in sites.received_by("rest.test")] == ["/robots.txt", "/", "/b"]
 
 
@@ -388,12 +389,15 @@ class Crowd:
     def __init__(self, gate: Event | None = None) -> None:
         self.gate = gate or Event()
         self.now = self.most = 0
+        self._one = Lock()
 
     def __call__(self, exchange: Exchange) -> None:
-        self.now += 1
-        self.most = max(self.most, self.now)
+        with self._one:
+            self.now += 1
+            self.most = max(self.most, self.now)
         exchange.stopping.wait(0.02)
-        self.now -= 1
+        with self._one:
+            self.now -= 1
         page()(exchange)
 
 
@@ -415,13 +419,14 @@ async def test_waiting_for_a_place_costs_a_visit_none_of_its_time(sites: Sites) 
         page()(exchange)
 
     sites.add(*names, behaviour=slowly)
-    limit = timedelta(seconds=10)
-    async with Fetcher(limits(sites, per_address=1, timeout=limit)) as fetcher:
+    began = time.monotonic()
+    async with Fetcher(limits(sites, per_address=1, timeout=timedelta(minutes=1))) as fetcher:
         found = await asyncio.gather(*(home(fetcher, name) for name in names))
+    took = timedelta(seconds=time.monotonic() - began)
     assert all(isinstance(each, Page) for each in found), found
     spent = sum((each.elapsed for each in found if isinstance(each, Page)), timedelta())
     assert min(each.elapsed for each in found if isinstance(each, Page)) > timedelta(seconds=0.4)
-    assert spent < limit, "each has its own time alone, and not that of those before it too"
+    assert spent < 2 * took, "with the time of those before it, it would be three and a half"
 
 
 async def test_visits_that_hold_what_the_other_wants_do_not_wait_for_ever(sites: Sites) -> None:
@@ -540,23 +545,23 @@ async def test_any_number_of_places_is_no_limit() -> None:
 
 
 async def test_a_budget_stands_still_while_one_waits() -> None:
-    budget = Budget(timedelta(seconds=0.3))
-    async with budget.limit(), budget.limit(timedelta(seconds=0.2)):
+    budget = Budget(timedelta(seconds=1))
+    async with budget.limit(), budget.limit(timedelta(seconds=0.9)):
         with budget.standing_still():
-            await asyncio.sleep(0.5)
-        assert budget.elapsed < timedelta(seconds=0.3)
+            await asyncio.sleep(1.1)
+        assert budget.elapsed < timedelta(seconds=1)
     with pytest.raises(TimeoutError):
         async with budget.limit():
             await asyncio.sleep(60)
 
 
 async def test_the_shorter_limit_ends_first_and_the_budget_after_it() -> None:
-    budget = Budget(timedelta(seconds=0.4))
+    budget = Budget(timedelta(seconds=30))
     async with budget.limit():
         with pytest.raises(TimeoutError):
             async with budget.limit(timedelta(seconds=0.05)):
                 await asyncio.sleep(60)
-        assert budget.elapsed < timedelta(seconds=0.4)
+        assert budget.elapsed < timedelta(seconds=30)
 
 
 # --- room for large pages -------------------------------------------------------------------------
@@ -584,10 +589,10 @@ async def test_only_so_many_large_pages_are_held_at_once(sites: Sites) -> None:
 async def test_time_between_the_pages_of_a_visit_is_not_the_visits(sites: Sites) -> None:
     """What was read waits for a free process; the time of the next page does not run then."""
     sites.add("between.test", behaviour=page("<p>home"))
-    limited = limits(sites, timeout=timedelta(seconds=3))
+    limited = limits(sites, timeout=timedelta(seconds=5))
     async with Fetcher(limited) as fetcher, fetcher.site("between.test") as site:
         assert isinstance(await site.home(), Page)
-        await asyncio.sleep(3.1)  # what is tested is that time passes
+        await asyncio.sleep(5.1)  # what is tested is that time passes
         assert isinstance(await site.page("https://between.test/contact"), Page)
 
 
