@@ -491,7 +491,7 @@ def test_a_row_that_is_locked_for_a_while_keeps_no_neighbour_from_its_lease_or_i
 
     world.add("n00.test", behaviour=behind(gate_of_the_locked, ahead_of_the_others))
     world.add(*names(4)[1:], behaviour=behind(gate))
-    limits = ("--lease", "40s", "--timeout", "20s")
+    limits = ("--lease", "48s", "--timeout", "24s")
     with world.start("process", *limits) as program:
         wait_for_all(world.sites, names(4))
         leases = world.column("due_at")

@@ -172,7 +172,7 @@ def done(name: str, point: Point, **more: Any) -> Phase:  # noqa: ANN401 - of Ph
 STARTED = 60.0
 """Seconds for a program to start in, and to come to its visit, where many do."""
 NEVER = Point(("never sent",))
-BEATING = ("process", "--limit", "1", "--lease", "24s", "--timeout", "12s")
+BEATING = ("process", "--limit", "1", "--lease", "36s", "--timeout", "18s")
 BRIEF = ("process", "--limit", "1", "--grace", "500ms")
 
 PHASES = (
