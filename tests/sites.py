@@ -172,12 +172,13 @@ def drip(data: bytes, *, interval: float = 0.05) -> Behaviour:
 def reset(data: bytes = b"") -> Behaviour:
     """Send `data`, then break the connection off.
 
-    An RST overtakes what the visitor has not read yet, so `data` gets a moment to arrive.
+    An RST overtakes what the visitor has not read yet, and nobody tells us when it has: `data` gets
+    a second, so that a busy machine comes to it, too.
     """
 
     def behave(exchange: Exchange) -> None:
         exchange.send(data)
-        exchange.stopping.wait(0.1 if data else 0)
+        exchange.stopping.wait(1 if data else 0)
         exchange.reset()
 
     return behave
