@@ -22,7 +22,7 @@ from legacy import TENANT, Generation, install
 from programs import EXECUTED, Surroundings, descendants, has_ended, to_sites, with_proc
 from psycopg.pq import PGconn, Ping
 from sites import Sites, never, page, redirect
-from world import PrivateServer, World, behind, cut_off, meeting, names, run_together
+from world import PrivateServer, World, behind, cut_off, meeting, meeting_of, names, run_together
 
 from domainsched.database.queue import RESULT_COLUMNS
 from domainsched.database.table import ADDED_COLUMNS
@@ -161,15 +161,16 @@ def test_two_runs_at_once_share_the_domains(world: World) -> None:
     assert set(world.column("status").values()) == {"completed"}
 
 
-def test_four_runs_at_once_visit_each_of_sixty_domains_once(world: World) -> None:
-    world.add(*names(60), behaviour=meeting(12))
+def test_four_runs_at_once_visit_each_of_eighty_domains_once(world: World) -> None:
+    """Three of them, with three places each and ten times two beside, can have but 69."""
+    world.add(*names(80), behaviour=meeting_of(4))
     ended = run_together(world, 4, "process", "--limit", "0", "--concurrency", "3", "--json")
     assert [(each.code, each.err) for each in ended] == [(0, "")] * 4
-    assert world.visits() == dict.fromkeys(names(60), 1)
+    assert world.visits() == dict.fromkeys(names(80), 1)
     assert set(world.column("status").values()) == {"completed"}
     assert set(world.column("attempts").values()) == {1}
     completed = [each.records[-1]["completed"] for each in ended]
-    assert (sum(completed), min(completed) > 0) == (60, True)
+    assert (sum(completed), min(completed) > 0) == (80, True)
 
 
 # --- killed -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from threading import Event
 import pytest
 from programs import PATIENCE, Ended, readers, with_proc
 from sites import page, sequence
-from world import World, behind, meeting, names, run_together
+from world import World, behind, meeting_of, names, run_together
 
 WORKERS = 8
 ROWS = 200
@@ -25,12 +25,12 @@ def totals(runs: list[Ended], name: str) -> list[int]:
     return [run.records[-1][name] for run in runs]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_eight_workers_share_a_queue_and_each_row_is_visited_and_completed_once(
     world: World,
 ) -> None:
     hosts = [f"n{index:03}.test" for index in range(ROWS)]
-    world.add(*hosts, behaviour=meeting(3 * WORKERS))
+    world.add(*hosts, behaviour=meeting_of(WORKERS))
     runs = run_together(world, WORKERS, "process", "--limit", "0", "--concurrency", "3", "--json")
     assert [(run.code, run.err) for run in runs] == [(0, "")] * WORKERS
     assert world.visits() == dict.fromkeys(hosts, 1)

@@ -117,11 +117,34 @@ def meeting(parties: int) -> Behaviour:
     return behave
 
 
+def meeting_of(workers: int) -> Behaviour:
+    """Keep all visitors waiting until there is one of each worker.
+
+    They are told apart by their User-Agent and not counted: one whose sites are silent visits more.
+    """
+    seen, complete = set[str](), Event()
+
+    def behave(exchange: Exchange) -> None:
+        seen.add(exchange.received.headers["user-agent"])
+        if len(seen) == workers:
+            complete.set()
+        complete.wait(PATIENCE)
+        page()(exchange)
+
+    return behave
+
+
 def run_together(world: World, number: int, *arguments: str) -> list[Ended]:
+    """Run so many, each with a User-Agent of its own."""
+    patient = {"DOMAINSCHED_TIMEOUT": "2m"}  # the first may wait for the last to start
     with ExitStack() as stack:
-        patient = {"DOMAINSCHED_TIMEOUT": "2m"}  # the first may wait for the last to start
-        started = [stack.enter_context(world.start(*arguments, **patient)) for _ in range(number)]
-        return [program.end() for program in started]
+        started = [
+            stack.enter_context(
+                world.start(*arguments, DOMAINSCHED_USER_AGENT=f"w{index}", **patient)
+            )
+            for index in range(number)
+        ]
+        return [program.end(4 * PATIENCE) for program in started]
 
 
 # --- a server of one's own --------------------------------------------------------------------
