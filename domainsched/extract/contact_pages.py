@@ -124,7 +124,7 @@ def _promise(href: str, node: LexborNode) -> int:
     """Rate a link by its text and by its path."""
     if href.startswith("#") or len(href) > _MAX_HREF:
         return 0
-    by_text = _promise_of(node.text().strip())
+    by_text = _promise_of(node.text_lexbor().strip())
     return 2 * max(by_text, _promise_of_path(href)) + bool(by_text)
 
 
@@ -139,15 +139,15 @@ def _promise_of_path(href: str) -> int:
 
 def _promise_of(text: str) -> int:
     """Rate a text, or a piece of a URL; what is long is a headline, and what is short nothing."""
+    beginning = text[:3].lower()
+    if beginning not in _BEGINNINGS and beginning.isalnum() and beginning.isascii():
+        return 0
     return _promise_of_short(text) if len(text) <= _MAX_ESCAPED else 0
 
 
 @lru_cache(2_000)  # menus say the same on every page
 def _promise_of_short(text: str) -> int:
     text = unquote(text) if "%" in text else text
-    beginning = text[:3]
-    if beginning.isascii() and beginning.isalnum() and beginning.lower() not in _BEGINNINGS:
-        return 0
     return _PROMISE.get(_letters(text), 0) if 2 <= len(text) <= _MAX_TEXT else 0  # noqa: PLR2004
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from ahocorasick_rs import BytesAhoCorasick
@@ -72,11 +72,8 @@ Attributes = Mapping[str, str | None]
 """By name, in lower case; None where there is no value."""
 
 
-class Line(NamedTuple):
-    """A line of text that a reader sees, and the block it stands in."""
-
-    text: str
-    block: LexborNode
+Line = tuple[str, LexborNode]
+"""A line of text that a reader sees, and the block it stands in."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ class Document:
     @cached_property
     def text(self) -> str:
         """The lines, one after the other."""
-        return "\n".join(line.text for line in self.lines)
+        return "\n".join([line for line, _ in self.lines])
 
     def lines_with(self, texts: BytesAhoCorasick) -> list[int]:
         """Give the numbers of the lines in which one of these texts stands, after a single scan.
@@ -333,11 +330,12 @@ def _walk(tree: LexborHTMLParser) -> tuple[dict[str, list[LexborNode]], list[Lin
     nodes = iter(()) if tree.root is None else tree.root.traverse(include_text=True)
     next(nodes, None)  # the root itself
     for node in nodes:
-        if foreign_until and node.mem_id != foreign_until:
-            continue
-        foreign_until = 0
-        if hidden_until and node.mem_id == hidden_until:
-            hidden_until = 0
+        if hidden_until:
+            identity = node.mem_id
+            if foreign_until and identity != foreign_until:
+                continue
+            foreign_until = 0
+            hidden_until = 0 if identity == hidden_until else hidden_until
         kind = node.tag_id
         if kind == _TEXT:
             if not hidden_until:
@@ -402,7 +400,7 @@ class _Lines:
         text = clean("".join(self.pieces))
         self.pieces.clear()
         if text and self._block is not None:
-            self.done.append(Line(text, self._block))
+            self.done.append((text, self._block))
 
 
 def _json(text: str) -> Any:  # noqa: ANN401 - JSON is anything

@@ -109,8 +109,7 @@ def feeds(document: Document) -> list[dict[str, str | None]]:
     found: dict[str, dict[str, str | None]] = {}
     for rel, link in document.links:
         kind = (link.get("type") or "").partition(";")[0].strip().lower()
-        url = document.resolve(link.get("href"))
-        if url and _is_feed(rel, kind):
+        if _is_feed(rel, kind) and (url := document.resolve(link.get("href"))):
             title = clean(link.get("title") or "") or None
             found.setdefault(url, {"url": url, "type": kind or None, "title": title})
     return list(found.values())[:_MAX_FEEDS]

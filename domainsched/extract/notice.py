@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ahocorasick_rs import BytesAhoCorasick
+
 from domainsched.extract.document import Document
 
 _YEAR = r"(?<![\d.,/-])(?:19[89]|20[0-9])\d(?!\d|[.,]\d)"
@@ -12,7 +14,9 @@ _SIGN = r"(?:©|\(c\)|\bcopyright\b|\bcopyleft\b|℗)"
 _NOTICE = re.compile(
     rf"{_SIGN}[^\n\d]{{0,80}}?{_RANGE}|{_RANGE}[^\w\n]{{0,3}}{_SIGN}", re.IGNORECASE
 )
-_MAYBE = ("©", "(c)", "opyright", "OPYRIGHT", "(C)", "opyleft", "℗")
+_MAYBE = BytesAhoCorasick(
+    [sign.encode() for sign in ("©", "(c)", "opyright", "OPYRIGHT", "(C)", "opyleft", "℗")]
+)
 _LINES = 400
 """Lines looked at from the page's end, where notices stand."""
 
@@ -22,9 +26,9 @@ def copyright_year(document: Document) -> str | None:
 
     A year that a script writes is not there to be read.
     """
-    signs = [sign for sign in _MAYBE if sign in document.text]
-    for line, _ in reversed(document.lines[-_LINES:]) if signs else ():
-        if any(sign in line for sign in signs) and (year := _year(line)):
+    lines = document.lines
+    for number in reversed(document.lines_with(_MAYBE)):
+        if number >= len(lines) - _LINES and (year := _year(lines[number][0])):
             return year
     return _year(f"© {document.meta('copyright', 'dcterms.rights', 'rights') or ''}")
 

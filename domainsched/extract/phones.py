@@ -349,7 +349,7 @@ def _candidates(document: Document) -> Iterator[_Candidate]:
     for number in document.lines_with_digits(_LEAST_DIGITS):
         line, block = lines[number]
         if _MANY_DIGITS.search(line):
-            yield from _in_line(line[:_MAX_LINE], lines[number - 1].text if number else "", block)
+            yield from _in_line(line[:_MAX_LINE], lines[number - 1][0] if number else "", block)
 
 
 def _in_line(line: str, before: str, block: LexborNode) -> Iterator[_Candidate]:

