@@ -8,7 +8,6 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import timedelta
 
 from domainsched.config import Settings
 from domainsched.database.connection import Database
@@ -84,10 +83,7 @@ class _Visits:
 
 def _plan_for(settings: Settings, job: Job) -> Plan:
     """Say how much a run does that is for all `wanted` rows, or must have ended by a time."""
-    usual = plan(settings)
-    if job.until is not None:
-        left = timedelta(seconds=max(job.until - asyncio.get_running_loop().time(), 0))
-        usual = replace(usual, deadline=min(left, settings.deadline or left))
+    usual = replace(plan(settings), until=job.until)
     return usual if job.wanted is None else replace(usual, limit=None)
 
 

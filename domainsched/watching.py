@@ -26,6 +26,8 @@ from domainsched.worker import Stop
 PACE = timedelta(seconds=2)
 """Between two looks at the queue."""
 REDRAWN = timedelta(seconds=1)
+LAST_LOOK = timedelta(seconds=3)
+"""Time for the look that stays on the screen."""
 SHARE = 10
 """Looking takes at most one part in so many of the database's time: counting a large table."""
 _MOMENT = timedelta(milliseconds=10)
@@ -316,6 +318,6 @@ async def _look_on(observer: _Observer, stop: Stop) -> None:
 async def _last_look(observer: _Observer) -> None:
     """Leave a view that shows how it ended, unless that takes long."""
     with suppress(DatabaseError, TimeoutError):
-        async with asyncio.timeout(REDRAWN.total_seconds()):
+        async with asyncio.timeout(LAST_LOOK.total_seconds()):
             await observer.look()
     observer.draw()

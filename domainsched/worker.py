@@ -68,6 +68,9 @@ class Plan:
     grace: timedelta
     """After a stop, time for the visits in flight to end."""
     deadline: timedelta | None = None
+    """After this time no visit is begun."""
+    until: float | None = None
+    """Nor at this one, by the event loop's clock."""
     policy: Policy = field(default_factory=Policy)
 
 
@@ -295,9 +298,14 @@ class Run:
         return len(self._flying) - min(len(self._slow), beside)
 
     def _is_late(self) -> bool:
-        deadline = self._plan.deadline
-        elapsed = asyncio.get_running_loop().time() - self._begun
-        return deadline is not None and elapsed >= deadline.total_seconds()
+        now, deadline, until = (
+            asyncio.get_running_loop().time(),
+            self._plan.deadline,
+            self._plan.until,
+        )
+        return (until is not None and now >= until) or (
+            deadline is not None and now - self._begun >= deadline.total_seconds()
+        )
 
     async def _begin(self, claim: Claim) -> None:
         """Start a visit; one whose last worker was lost flies alone, for it may be why."""
