@@ -298,11 +298,8 @@ class Run:
         return len(self._flying) - min(len(self._slow), beside)
 
     def _is_late(self) -> bool:
-        now, deadline, until = (
-            asyncio.get_running_loop().time(),
-            self._plan.deadline,
-            self._plan.until,
-        )
+        now = asyncio.get_running_loop().time()
+        deadline, until = self._plan.deadline, self._plan.until
         return (until is not None and now >= until) or (
             deadline is not None and now - self._begun >= deadline.total_seconds()
         )
