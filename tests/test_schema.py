@@ -839,3 +839,56 @@ async def test_what_a_constraint_does_when_it_is_tried_out_is_undone(database: P
         )
         assert (await init_in(database)).has_index
         assert connection.execute("SELECT count(*) FROM seen").fetchone() == (0,)
+
+
+TOO_SHORT = {
+    "varchar(9)": "processin",
+    "varchar(8)": "processi, complete",
+    "char(9)": "processin",
+    "short": "processin",
+    '"char"': "p, p, c, e",
+}
+
+
+@pytest.mark.parametrize("kind", TOO_SHORT)
+async def test_a_status_that_is_too_short_for_our_words_is_told_before_one_is_cut(
+    database: Place, kind: str
+) -> None:
+    execute(database, "CREATE DOMAIN short AS varchar(9)")
+    execute(
+        database, f"CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status {kind})"
+    )
+    change = ""
+    for attempt in (checked_in, init_in):
+        with pytest.raises(
+            SchemaMismatch, match=r"the column status .* cannot be .*proc"
+        ) as caught:
+            await attempt(database)
+        assert caught.value.why.endswith(f" makes of them {TOO_SHORT[kind]}")
+        change = caught.value.hint.partition(": ")[2]
+    execute(database, change)
+    assert (await init_in(database)).missing == ()
+
+
+@pytest.mark.parametrize("kind", ["integer", "boolean", "text[]", "uuid", "point", "strict"])
+async def test_a_status_of_a_type_that_our_words_are_none_of_is_no_status_of_ours(
+    database: Place, kind: str
+) -> None:
+    execute(database, "CREATE DOMAIN loose AS text CHECK (length(VALUE) < 5)")
+    execute(database, "CREATE DOMAIN strict AS loose")
+    execute(
+        database, f"CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status {kind})"
+    )
+    for attempt in (checked_in, init_in):
+        with pytest.raises(SchemaMismatch, match="be pending, processing, completed, err") as it:
+            await attempt(database)
+        assert it.value.why.startswith(f"its type {kind} refuses them: ")
+
+
+@pytest.mark.parametrize("kind", ["varchar(10)", "varchar", "char(10)", "char(12)", "ten", "name"])
+async def test_a_status_with_just_enough_room_serves(database: Place, kind: str) -> None:
+    execute(database, "CREATE DOMAIN ten AS varchar(10)")
+    execute(
+        database, f"CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status {kind})"
+    )
+    assert (await init_in(database)).missing == ()

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from domainsched.database.connection import Cursor, Database
 from domainsched.database.table import (
     ADDED_COLUMNS,
+    GENERATED,
     KEY_COLUMNS,
     RIGHTS,
     TYPES_OF,
@@ -26,6 +28,9 @@ from domainsched.database.table import (
 )
 from domainsched.errors import DatabaseError, SchemaMismatch
 from domainsched.models import Status
+
+_ANY_LENGTH = frozenset({"text", "character varying", "citext"})
+"""Types that cut nothing, and have no functions of their own."""
 
 
 async def usable_table(
@@ -123,6 +128,7 @@ async def find(cursor: Cursor, name: TableName) -> Table | None:
     _check_types(f"{schema}.{table}", columns)
     await _check_status(cursor, oid, f"{schema}.{table}")
     await _check_constraints(cursor, oid, f"{schema}.{table}")
+    await _check_words(cursor, f"{schema}.{table}", columns["status"].removesuffix(GENERATED))
     await _check_identity(cursor, oid, f"{schema}.{table}")
     return Table(
         oid,
@@ -227,6 +233,36 @@ async def _refused(cursor: Cursor, expression: str, kind: str) -> list[str]:
             await cursor.execute(composed.encode(), [list(Status)])
             refused = [word.rstrip() for (word,) in await cursor.fetchall()]
     return refused
+
+
+async def _check_words(cursor: Cursor, name: str, kind: str) -> None:
+    """Refuse a status whose type does not keep our words: no statement would find a row again."""
+    try:
+        kept = await kept_as(cursor, kind, list(Status))
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        lost, why = list(Status), f"refuses them: {error.diag.message_primary}"
+    else:
+        wrong = {word: text for word, text in zip(Status, kept, strict=True) if word != text}
+        lost, why = list(wrong), f"makes of them {', '.join(map(str, wrong.values()))}"
+    if lost:
+        raise SchemaMismatch(
+            f"the column status of table {name} cannot be {', '.join(lost)}",
+            why=f"its type {kind} {why}",
+            hint=f"if the column is for our statuses: ALTER TABLE {name} ALTER status TYPE text;",
+        )
+
+
+async def kept_as(cursor: Cursor, kind: str, texts: Sequence[str]) -> list[str | None]:
+    """Say what a type makes of texts: what is too long for it is cut by a cast, without a word.
+
+    Raises psycopg's errors where the type refuses one; whatever its functions do is undone.
+    """
+    if kind in _ANY_LENGTH:
+        return list(texts)
+    query = sql.SQL("SELECT text::{}::text FROM unnest(%s::text[]) AS t(text)")
+    async with cursor.connection.transaction(force_rollback=True):
+        await cursor.execute(query.format(sql.SQL(kind.replace("%", "%%"))), [list(texts)])
+        return [text for (text,) in await cursor.fetchall()]
 
 
 async def _check_identity(cursor: Cursor, oid: int, name: str) -> None:

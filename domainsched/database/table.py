@@ -44,7 +44,6 @@ OPTIONAL_COLUMNS: Mapping[str, str] = {"batch_id": "text"}
 
 LONGEST: Mapping[str, int] = {
     "domain": 253,
-    "status": 10,
     "claimed_by": 100,
     "last_error": 300,
     "last_error_kind": 20,
@@ -81,7 +80,7 @@ RIGHTS = (*READING, "INSERT", "UPDATE")
 _LONGEST_NAME = 63
 """Bytes; PostgreSQL cuts longer names without a word."""
 
-_GENERATED = " (generated)"
+GENERATED = " (generated)"
 """Added to the type of a column that nobody can write."""
 
 _TEXT = frozenset({"text", "character varying", "citext"})
@@ -177,9 +176,9 @@ class Table:
 
     def can_hold(self, column: str, kind: str) -> bool:
         """Whether the table has the column, for values of this kind; "any" is told by no type."""
-        written = self.columns.get(column, _GENERATED)
+        written = self.columns.get(column, GENERATED)
         if kind == "any":
-            return not written.endswith(_GENERATED)
+            return not written.endswith(GENERATED)
         return plain_type(written) in TYPES_OF[kind]
 
     def type_of(self, column: str) -> sql.SQL:
