@@ -43,7 +43,15 @@ class Add:
 
 
 async def add(session: Session, intake: Intake, how: Add) -> None:
-    """Put checked names into the queue."""
+    """Put checked names into the queue.
+
+    Raises:
+        UsageError: a batch's label that no line could show as it is.
+    """
+    if not how.batch.isprintable():
+        raise UsageError(
+            f"--batch: unusable value {shown(how.batch)!r}", why="it holds a control character"
+        )
     settings, report = session.settings, session.report
     order = Order(settings.tenant or settings.default_tenant, how.batch, how.requeue)
     async with opened_table(session, may_be_new=True) as (database, table):

@@ -1009,7 +1009,7 @@ def test_the_schema_of_a_table_that_cannot_serve_is_shown_before_the_error(
 
 SHORT = (
     "ALTER TABLE domains ALTER title TYPE varchar(255), ALTER language TYPE varchar(35),"
-    " ALTER email_addresses TYPE varchar(20)[], ALTER claimed_by TYPE varchar(20)"
+    " ALTER email_addresses TYPE varchar(20)[], ALTER batch_id TYPE varchar(5)"
 )
 
 
@@ -1020,11 +1020,11 @@ def test_columns_too_short_for_what_is_stored_are_named(
     with table.connect() as connection:
         connection.execute(SHORT)
     change = (
-        "ALTER TABLE public.domains ALTER claimed_by TYPE text, ALTER title TYPE text,"
+        "ALTER TABLE public.domains ALTER batch_id TYPE text, ALTER title TYPE text,"
         " ALTER email_addresses TYPE text[];"
     )
     warning = (
-        "warning: too short for all that is stored: claimed_by character varying(20), title"
+        "warning: too short for all that is stored: batch_id character varying(5), title"
         " character varying(255), email_addresses character varying(20)[]\n"
         f"hint: what is longer is cut, left out or refused: {change}\n"
     )
@@ -1036,6 +1036,14 @@ def test_columns_too_short_for_what_is_stored_are_named(
     with table.connect() as connection:
         connection.execute(change)
     assert queue.run("inspect", "--check").err == ""
+
+
+def test_a_label_with_control_characters_is_refused(queue: Surroundings) -> None:
+    ended = queue.run("add", "label.test", "--batch", "a\nb\x1b[31m")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: --batch: unusable value ")
+    assert "\x1b" not in ended.err
+    assert queue.run("inspect", "label.test").code == 1
 
 
 @pytest.mark.parametrize("command", ["inspect", "reset --dry-run"])

@@ -635,6 +635,22 @@ async def test_a_due_time_that_may_be_null_would_hide_rows_for_ever(database: Pl
     assert caught.value.why == "due_at timestamp with time zone (may be null)"
 
 
+@pytest.mark.parametrize(("length", "serves"), [(17, False), (18, True)])
+async def test_a_kind_of_failure_is_never_cut(
+    database: Place, length: int, *, serves: bool
+) -> None:
+    """Cut, `--kind` would not find it, and it might be taken for another one."""
+    await init_in(database)
+    execute(database, f"ALTER TABLE domains ALTER last_error_kind TYPE varchar({length})")
+    if serves:
+        assert (await checked_in(database)).missing == ()
+        return
+    for attempt in (checked_in, init_in):
+        with pytest.raises(SchemaMismatch, match="columns of its own") as caught:
+            await attempt(database)
+        assert caught.value.why == "last_error_kind character varying(17)"
+
+
 async def test_rows_must_be_told_apart(database: Place) -> None:
     execute(database, "CREATE TABLE domains (id bigint, domain text, status text)")
     with pytest.raises(SchemaMismatch, match="cannot be told apart") as caught:

@@ -398,8 +398,41 @@ async def test_a_table_may_hold_batches_by_uuid(database: Place) -> None:
     async with benched(database) as bench:
         await store_of(bench).add(["a.test"], Order(OURS, batch=label))
         assert (await store_of(bench).batch(label)).total == 1
+        await store_of(bench).add(["b.test"], Order(OURS, batch=f"{{{label.upper()}}}"))
+        assert (await store_of(bench).batch(label)).total == 2
         with pytest.raises(UsageError, match="--batch: unusable value"):
             await store_of(bench).batch("leads")
+
+
+@pytest.mark.parametrize("kind", ["varchar(5)", "char(5)", "short", '"char"'])
+async def test_a_label_that_would_be_cut_is_refused_and_nothing_is_added(
+    database: Place, kind: str
+) -> None:
+    """Cut, two batches would be one."""
+    install_old(
+        database,
+        Generation.NOVEMBER_2025,
+        "CREATE DOMAIN short AS varchar(5);"
+        f"ALTER TABLE domains ALTER batch_id TYPE {kind} USING batch_id::text::{kind}",
+    )
+    async with benched(database) as bench:
+        store, change = store_of(bench), ""
+        for ask in (
+            store.add(["a.test"], Order(OURS, batch="leads-2026-11")),
+            store.batch("leads-2026-11"),
+            store.reach(Selection(batch="leads-2026-11")),
+        ):
+            with pytest.raises(UsageError, match="--batch: unusable value") as caught:
+                await ask
+            assert "of its 13 characters" in caught.value.why
+            change = caught.value.hint.partition(": ")[2]
+        assert bench.rows() == {}
+        await store.add(["a.test"], Order(OURS, batch="l"))
+        assert (await store.batch("l")).total == 1
+        bench.execute(change)
+    async with benched(database) as bench:
+        await store_of(bench).add(["b.test"], Order(OURS, batch="leads-2026-11"))
+        assert (await store_of(bench).batch("leads-2026-11")).total == 1
 
 
 # --- reset ------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class Adding:
     async def all(self, names: Iterable[str]) -> Added:
         """Add canonical names; memory stays constant however many there are."""
         if self.order.batch:
-            check_batch(self.table, self.order.batch)
+            await check_batch(self.cursor, self.table, self.order.batch)
         self._foreign = await self._may_have_twins()
         if self._foreign:
             self._odd = await odd_forms(

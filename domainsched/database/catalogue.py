@@ -19,12 +19,11 @@ from domainsched.database.table import (
     GENERATED,
     KEY_COLUMNS,
     RIGHTS,
-    TYPES_OF,
     Table,
     TableName,
     grant,
     index_of,
-    plain_type,
+    is_misfit,
 )
 from domainsched.errors import DatabaseError, SchemaMismatch
 from domainsched.models import Status
@@ -167,8 +166,8 @@ def _check_types(name: str, columns: Mapping[str, str]) -> None:
     """Refuse a table whose columns of our names are for something else: no statement would hold."""
     odd = [
         f"{column} {columns[column]}"
-        for column, definition in ADDED_COLUMNS.items()
-        if column in columns and plain_type(columns[column]) not in TYPES_OF[definition.split()[0]]
+        for column in ADDED_COLUMNS
+        if column in columns and is_misfit(column, columns[column])
     ]
     if odd:
         raise SchemaMismatch(

@@ -10,8 +10,10 @@ from typing import Any
 from uuid import UUID
 
 import idna
+import psycopg
 from psycopg import sql
 
+from domainsched.database.catalogue import kept_as
 from domainsched.database.connection import Cursor
 from domainsched.database.table import Table
 from domainsched.errors import ConfigError, InvalidName, SchemaMismatch, UsageError
@@ -85,6 +87,8 @@ class Conditions:
         Raises:
             UsageError: it asks for what the table does not hold.
         """
+        if selection.batch:
+            await check_batch(cursor, self._table, selection.batch)
         parts = [*self._parts(selection), *self._ages(selection)]
         if self._tenant is not None:
             parts.append(sql.SQL("tenant_id = %(tenant)s"))
@@ -114,7 +118,7 @@ class Conditions:
             (selection.expired, EXPIRED),
         )
         chosen = [part for wanted, part in parts if wanted]
-        return [*chosen, batch_is(self._table, selection.batch)] if selection.batch else chosen
+        return [*chosen, batch_is(self._table)] if selection.batch else chosen
 
     def _ages(self, selection: Selection) -> list[sql.Composable]:
         parts: list[sql.Composable] = []
@@ -166,29 +170,35 @@ def _label_in_ascii(label: str) -> str:
     return label
 
 
-def batch_is(table: Table, label: str) -> sql.Composable:
-    """Write the condition that a row belongs to the batch, whose label is a parameter.
-
-    Raises:
-        SchemaMismatch: the table keeps no batches.
-        UsageError: it keeps them by UUID, and the label is none.
-    """
-    check_batch(table, label)
+def batch_is(table: Table) -> sql.Composable:
+    """Write the condition that a row belongs to the batch, whose label is a parameter."""
     return sql.SQL("batch_id = %(batch)s::{}").format(table.type_of("batch_id"))
 
 
-def check_batch(table: Table, label: str) -> None:
-    """Raise what `batch_is` would."""
-    where = f"{table.schema}.{table.name}"
-    if "batch_id" not in table.columns:
+async def check_batch(cursor: Cursor, table: Table, label: str) -> None:
+    """Refuse a label that the table cannot keep: cut, it would be another batch's.
+
+    Raises:
+        SchemaMismatch: the table keeps no batches.
+        UsageError: it keeps them by UUID, and the label is none; or the label is too long.
+    """
+    where, kind = f"{table.schema}.{table.name}", table.columns.get("batch_id")
+    if kind is None:
         raise SchemaMismatch(
             f"table {where} has no column for --batch",
             why="batch_id text",
             hint=f"domainsched init, or: ALTER TABLE {where} ADD COLUMN batch_id text;",
         )
-    if table.columns["batch_id"] == "uuid" and not _is_uuid(label):
+    what, why = "--batch: unusable value", f"the column batch_id of {where} is {kind}"
+    try:
+        (kept,) = await kept_as(cursor, kind, [label])
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise UsageError(what, why=f"{why}: {error.diag.message_primary}") from None
+    if kept != label and label.startswith(kept or ""):
         raise UsageError(
-            "--batch: unusable value", why=f"the column batch_id of {where} holds UUIDs"
+            what,
+            why=f"{why}, and would keep {len(kept or '')} of its {len(label)} characters",
+            hint=f"a shorter one, or: ALTER TABLE {where} ALTER batch_id TYPE text;",
         )
 
 
@@ -209,14 +219,6 @@ def check_tenant(table: Table, tenant: UUID | None) -> None:
         if kind
         else f"leave the tenant out, or: ALTER TABLE {where} ADD COLUMN tenant_id uuid;",
     )
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 # --- names that older programs wrote ---------------------------------------------------------

@@ -17,7 +17,14 @@ from domainsched.columns import LISTED
 from domainsched.database.adding import Adding, Order
 from domainsched.database.connection import PATIENCE, Cursor, Database
 from domainsched.database.queue import filled_columns
-from domainsched.database.selection import EXPIRED, LEASED, Conditions, Selection, batch_is
+from domainsched.database.selection import (
+    EXPIRED,
+    LEASED,
+    Conditions,
+    Selection,
+    batch_is,
+    check_batch,
+)
 from domainsched.database.table import ADDED_COLUMNS, KEY_COLUMNS, RIGHTS, Table
 from domainsched.errors import UsageError
 from domainsched.models import Added, BatchProgress, Check, Glance, Lapse, Upcoming
@@ -122,6 +129,7 @@ class Store:
 
         Raises:
             SchemaMismatch: a batch is named, and the table keeps none.
+            UsageError: the batch's label does not fit, or a name is too long for the table.
         """
 
         async def operation() -> Added:
@@ -222,10 +230,11 @@ class Store:
 
         Raises:
             SchemaMismatch: the table keeps no batches.
+            UsageError: it keeps none of this label.
         """
         async with self.reading() as cursor:
-            condition = batch_is(self._table, label)
-            groups = await self._groups(cursor, condition, {"batch": label})
+            await check_batch(cursor, self._table, label)
+            groups = await self._groups(cursor, batch_is(self._table), {"batch": label})
             return BatchProgress(label, _statuses(groups), _kinds(groups))
 
     async def _groups(
