@@ -13,6 +13,7 @@ from datetime import timedelta
 from domainsched.connect import opened_table
 from domainsched.database.connection import Database
 from domainsched.database.lookout import Lookout
+from domainsched.database.selection import check_moment
 from domainsched.database.store import Store
 from domainsched.database.table import Table
 from domainsched.errors import DatabaseError, DomainschedError, ExitCode, NetworkDown
@@ -50,11 +51,17 @@ class Wish:
 
 
 async def watch(session: Session, wish: Wish) -> int:
-    """Do rounds until stopped, or only look; a database that is away is waited for."""
+    """Do rounds until stopped, or only look; a database that is away is waited for.
+
+    Raises:
+        UsageError: changes are to be told, and the table does not say when there was one.
+    """
     settings = session.settings
     if not wish.observe:
         metrics_file(settings)
     async with opened_table(session) as (database, table):
+        if wish.observe:
+            check_moment(table, "--observe")
         stop = Stop()
         with stopping(session, stop, flies=not wish.observe):
             end = _End(session, database, table, wish)

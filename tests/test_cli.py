@@ -226,10 +226,11 @@ CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status text);
 
 @pytest.fixture
 def plain(queue: Surroundings, table: Database) -> Surroundings:
-    """A table of somebody else's that `init` completed: no tenants, no times."""
+    """A table of somebody else's that an older `init` completed: no tenants, no times."""
     with table.connect() as connection:
         connection.execute(PLAIN)
-    assert queue.run("init", "--yes").code == 0
+        assert queue.run("init", "--yes").code == 0
+        connection.execute("ALTER TABLE domains DROP last_scan, DROP updated_at")
     return queue
 
 
@@ -1064,6 +1065,42 @@ def test_the_glance_leaves_out_what_the_table_does_not_tell(plain: Surroundings)
     assert told["completed_last_24h"] is None
     assert "completed_last_24h\t\n" in plain.run("inspect").out
     assert "24 hours" not in plain.run("inspect", "--format", "table").out
+
+
+NEEDS_TIMES = [
+    "inspect --since 1h",
+    "inspect --sort updated",
+    "reset --status completed --older-than 30d --limit 1000 --yes",
+    "watch --observe --until-idle",
+]
+
+
+@pytest.mark.parametrize("command", NEEDS_TIMES)
+def test_what_goes_by_a_time_that_the_table_does_not_tell_says_that_init_adds_it(
+    plain: Surroundings, command: str
+) -> None:
+    ended = plain.run(*command.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert "\nhint: domainsched init" in ended.err
+    assert plain.run("init", "--yes").code == 0
+    assert plain.run(*command.split()).code == 0
+
+
+def test_a_domain_of_an_old_table_is_visited_anew_once_it_is_known_for_so_long(
+    plain: Surroundings, table: Database
+) -> None:
+    assert plain.run("init", "--yes").code == 0
+    with table.connect() as connection:
+        connection.execute("INSERT INTO domains (domain, status) VALUES ('a.test', 'completed')")
+        refresh = ("reset", "--status", "completed", "--older-than", "30d", "--yes", "--json")
+        assert plain.run(*refresh).records[0]["reset"] == 0
+        connection.execute("UPDATE domains SET updated_at = now() - interval '31 days'")
+        assert plain.run(*refresh).records[0]["reset"] == 1
+        connection.execute(
+            "UPDATE domains SET status = 'completed', last_scan = now(),"
+            " updated_at = now() - interval '31 days'"
+        )
+        assert plain.run(*refresh).records[0]["reset"] == 0
 
 
 def test_the_scheduled_refresh_is_silent_and_takes_the_oldest(

@@ -568,12 +568,19 @@ def test_it_is_known_what_each_of_our_columns_is_for() -> None:
     assert set(PURPOSES) == ours | state | {"created_at", "updated_at"}
 
 
-async def test_a_table_may_do_without_batches_and_init_gives_it_them(database: Place) -> None:
+async def test_a_table_may_do_without_some_columns_and_init_gives_it_them(database: Place) -> None:
     await init_in(database)
-    with database.connect() as connection:
-        connection.execute("ALTER TABLE domains DROP batch_id")
+    execute(database, "INSERT INTO domains (domain) VALUES ('a.test')")
+    dropped = ", ".join(f"DROP {column}" for column in OPTIONAL_COLUMNS)
+    execute(database, f"ALTER TABLE domains {dropped}")
+    file = query(database, FILE)
     assert (await checked_in(database)).missing == ()
-    assert (await init_in(database)).columns["batch_id"] == "text"
+    assert {*(await init_in(database)).columns} >= {*OPTIONAL_COLUMNS}
+    assert query(database, FILE) == file, "the table was rewritten"
+    known = "updated_at BETWEEN now() - interval '1 minute' AND now()"
+    assert query(database, f"SELECT batch_id, last_scan, {known} FROM domains") == [
+        (None, None, True)
+    ]
 
 
 async def test_a_table_that_is_not_there_is_said_so(database: Place) -> None:

@@ -44,6 +44,8 @@ _RUNS_ON = sql.SQL("""EXISTS (
 )""")
 
 
+_OLDER = sql.SQL("({column} < {now} - %(older_than)s::interval OR ({column} IS NULL AND {other}))")
+
 _SIGNS = frozenset("*?%_")
 
 
@@ -126,19 +128,24 @@ class Conditions:
             column, now = self._age("--since", "updated_at", "last_scan")
             parts.append(sql.SQL("{} >= {} - %(since)s::interval").format(column, now))
         if selection.older_than is not None:
-            column, now = self._age("--older-than", "last_scan", "updated_at")
-            parts.append(sql.SQL("{} < {} - %(older_than)s::interval").format(column, now))
+            parts.append(self._older("--older-than", "last_scan", "updated_at"))
         return parts
 
     def _age(self, option: str, *columns: str) -> tuple[sql.Identifier, sql.SQL]:
         """Choose the first of the columns that the table has; also write "now" for it."""
-        for column in columns:
-            if column in self._table.columns:
-                return sql.Identifier(column), self._table.now(column)
-        raise UsageError(
-            f"{option} needs a column that says when a domain was last visited",
-            why="the table has neither last_scan nor updated_at",
-        )
+        check_moment(self._table, option)
+        column = next(column for column in columns if column in self._table.columns)
+        return sql.Identifier(column), self._table.now(column)
+
+    def _older(self, option: str, *columns: str) -> sql.Composable:
+        """Go by the first of the columns; where it is empty in a row, by the next."""
+        check_moment(self._table, option)
+        written: sql.Composable = sql.SQL("false")
+        for column in reversed([each for each in columns if each in self._table.columns]):
+            written = _OLDER.format(
+                column=sql.Identifier(column), now=self._table.now(column), other=written
+            )
+        return written
 
     async def _stored(self, cursor: Cursor, names: Iterable[str]) -> list[str]:
         """Expand canonical names to every form in which the table may have them."""
@@ -199,6 +206,21 @@ async def check_batch(cursor: Cursor, table: Table, label: str) -> None:
             what,
             why=f"{why}, and would keep {len(kept or '')} of its {len(label)} characters",
             hint=f"a shorter one, or: ALTER TABLE {where} ALTER batch_id TYPE text;",
+        )
+
+
+def check_moment(table: Table, option: str) -> None:
+    """Refuse an option that goes by the time of a visit where the table does not tell it.
+
+    Raises:
+        UsageError: it has no column for that.
+    """
+    if {"last_scan", "updated_at"}.isdisjoint(table.columns):
+        where = f"{table.schema}.{table.name}"
+        raise UsageError(
+            f"{option} needs a column that says when a domain was last visited",
+            why="the table has neither last_scan nor updated_at",
+            hint=f"domainsched init, or: ALTER TABLE {where} ADD COLUMN last_scan timestamptz;",
         )
 
 

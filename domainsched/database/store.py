@@ -25,7 +25,7 @@ from domainsched.database.selection import (
     batch_is,
     check_batch,
 )
-from domainsched.database.table import ADDED_COLUMNS, KEY_COLUMNS, RIGHTS, Table
+from domainsched.database.table import ADDED_COLUMNS, KEY_COLUMNS, OPTIONAL_COLUMNS, RIGHTS, Table
 from domainsched.errors import UsageError
 from domainsched.models import Added, BatchProgress, Check, Glance, Lapse, Upcoming
 from domainsched.names import canonical
@@ -343,8 +343,11 @@ class Store:
         name = sort.removeprefix("-")
         column = SORTS[name]
         if column not in self._table.columns:
-            why = f"it has no column {column}"
-            raise UsageError(f"--sort {name}: the table does not say when", why=why)
+            raise UsageError(
+                f"--sort {name}: the table does not say when",
+                why=f"it has no column {column}",
+                hint="domainsched init" if column in OPTIONAL_COLUMNS else "",
+            )
         direction = sql.SQL("DESC NULLS LAST" if sort.startswith("-") else "ASC NULLS LAST")
         return sql.SQL("{} {}").format(sql.Identifier(column), direction)
 

@@ -40,8 +40,13 @@ ADDED_COLUMNS: Mapping[str, str] = {
 """What `init` adds to an existing table. None of it rewrites the table: `now()` is evaluated once,
 when the column is added (PostgreSQL documentation, ALTER TABLE, Notes)."""
 
-OPTIONAL_COLUMNS: Mapping[str, str] = {"batch_id": "text"}
-"""What `init` adds as well, and a table may do without, or have in a type of its own."""
+OPTIONAL_COLUMNS: Mapping[str, str] = {
+    "batch_id": "text",
+    "last_scan": "timestamptz",
+    "updated_at": "timestamptz NOT NULL DEFAULT now()",
+}
+"""What `init` adds as well, and a table may do without, or have in a type of its own. When a row
+that is there was visited nobody knows; it counts as written by `init`, which is when we met it."""
 
 LONGEST: Mapping[str, int] = {
     "domain": 253,
