@@ -182,16 +182,20 @@ async def _in_full(session: Session, store: Store, names: tuple[str, ...]) -> No
 
 
 async def check(session: Session) -> None:
-    """Show that database, table and rights are as they should be; warn who may only read."""
+    """Show that database, table and rights are as they should be; warn who may not add."""
     report = session.report
     async with opened_table(session, rights=READING) as (database, table):
         store = Store(database, table, tenant=session.settings.tenant)
         report.show(answers.check(await store.check()))
+        may_add = "INSERT" not in table.lacks_rights
+        obstacles = await store.obstacles() if may_add else []
     _remark(report, database)
     _warn_of_short(report, table)
     if table.lacks_rights:
         lacking = ", ".join(table.lacks_rights)
         report.warning(f'role "{table.role}" may only inspect: no {lacking}', grant(table))
+    for obstacle in obstacles:
+        report.warning(obstacle.what, obstacle.hint)
 
 
 def _warn_of_short(report: Report, table: Table) -> None:

@@ -1047,6 +1047,20 @@ def test_a_label_with_control_characters_is_refused(queue: Surroundings) -> None
     assert queue.run("inspect", "label.test").code == 1
 
 
+def test_the_smoke_test_warns_of_what_keeps_add_from_working(
+    queue: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains ALTER id DROP IDENTITY, ADD owner text")
+        connection.execute("UPDATE domains SET owner = ''")
+        connection.execute("ALTER TABLE domains ALTER owner SET NOT NULL")
+    told = queue.run("inspect", "--check")
+    assert told.code == 0
+    warnings = re.findall(r"warning: add leaves the column (\w+) of public.domains empty", told.err)
+    assert (warnings, told.err.count("\nhint: ")) == (["id", "owner"], 2)
+    assert queue.run("init").err == "", "others may add the rows"
+
+
 @pytest.mark.parametrize("command", ["inspect", "reset --dry-run"])
 def test_a_part_of_an_international_label_is_told_to_find_little(
     queue: Surroundings, command: str

@@ -783,6 +783,77 @@ async def test_a_table_that_allows_twins_is_looked_through_for_what_is_there(
         assert await store.add(["a.test", "b.test"], order) == Added(added=1, present=1)
 
 
+UNFIT_TO_ADD = {
+    "id int PRIMARY KEY, domain text": 1,
+    "id smallint PRIMARY KEY, domain text": 1,
+    "id uuid PRIMARY KEY, domain text": 1,
+    'id serial PRIMARY KEY, domain text, "Own er" text NOT NULL, score int NOT NULL': 2,
+    "id serial PRIMARY KEY, domain text, owner text NOT NULL DEFAULT '', n int": 0,
+    "id serial PRIMARY KEY, domain text, owner nobody NOT NULL": 0,
+    "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, domain text NOT NULL": 0,
+}
+
+
+@pytest.mark.parametrize("columns", UNFIT_TO_ADD)
+async def test_what_keeps_add_from_filling_a_row_is_known_and_how_to_mend_it(
+    database: Place, columns: str
+) -> None:
+    execute(database, "CREATE DOMAIN nobody AS text DEFAULT 'nobody'")
+    execute(database, f'CREATE TABLE "Do mains" ({columns}, status text)')
+    name, order = TableName("Do mains"), Order(UUID(TENANT))
+    await init_in(database, name)
+    key = "gen_random_uuid()" if "uuid" in columns else "7"
+    if UNFIT_TO_ADD[columns] == 1:
+        execute(database, f"INSERT INTO \"Do mains\" (id, domain) VALUES ({key}, 'old.test')")
+    async with opened(database) as client:
+        store = Store(client, await usable_table(client, name))
+        found = await store.obstacles()
+        assert len(found) == UNFIT_TO_ADD[columns]
+        if found:
+            with pytest.raises(DatabaseError, match="refused") as caught:
+                await store.add(["a.test"], order)
+            assert "23502" in caught.value.why
+            assert caught.value.hint == "\n".join(obstacle.hint for obstacle in found)
+        for obstacle in found:
+            execute(database, obstacle.hint.removeprefix("give it a default, or: "))
+        assert await store.obstacles() == []
+        assert await store.add(["a.test"], order) == Added(added=1)
+
+
+async def test_what_a_trigger_may_fill_keeps_nobody_from_adding(database: Place) -> None:
+    execute(
+        database,
+        "CREATE TABLE domains (id int PRIMARY KEY, domain text, status text);"
+        "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN NEW.id = 1; RETURN NEW; END';"
+        "CREATE TRIGGER fill BEFORE INSERT ON domains FOR EACH ROW EXECUTE FUNCTION fill()",
+    )
+    table = await init_in(database)
+    async with opened(database) as client:
+        assert await Store(client, table).obstacles() == []
+
+
+async def test_the_right_to_a_sequence_is_asked_for_where_it_is_lacking(
+    database: Place, guest: Place
+) -> None:
+    execute(database, "CREATE TABLE domains (id serial PRIMARY KEY, domain text, status text)")
+    await init_in(database)
+    execute(
+        database,
+        f'GRANT SELECT, INSERT, UPDATE ON domains TO "{guest.keywords["user"]}"',
+    )
+    async with opened(guest) as client:
+        store = Store(client, await usable_table(client, NAME))
+        (found,) = await store.obstacles()
+        with pytest.raises(DatabaseError, match="for want of a right") as caught:
+            await store.add(["a.test"], Order(UUID(TENANT)))
+        assert caught.value.hint == found.hint
+        assert found.hint.startswith('GRANT USAGE ON SEQUENCE "public"."domains_id_seq" TO ')
+        execute(database, found.hint)
+        assert await store.obstacles() == []
+        assert await store.add(["a.test"], Order(UUID(TENANT))) == Added(added=1)
+
+
 async def test_an_enumeration_without_our_words_is_refused(database: Place) -> None:
     with database.connect() as connection:
         connection.execute("CREATE TYPE word AS ENUM ('pending', 'processing', 'done')")

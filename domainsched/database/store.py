@@ -11,10 +11,11 @@ from uuid import UUID
 
 import psycopg
 from psycopg import Rollback, sql
+from psycopg import errors as pg_errors
 from psycopg.rows import dict_row, tuple_row
 
 from domainsched.columns import LISTED
-from domainsched.database.adding import Adding, Order
+from domainsched.database.adding import Adding, Obstacle, Order, obstacles
 from domainsched.database.connection import PATIENCE, Cursor, Database
 from domainsched.database.queue import filled_columns
 from domainsched.database.selection import (
@@ -26,7 +27,7 @@ from domainsched.database.selection import (
     check_batch,
 )
 from domainsched.database.table import ADDED_COLUMNS, KEY_COLUMNS, OPTIONAL_COLUMNS, RIGHTS, Table
-from domainsched.errors import UsageError
+from domainsched.errors import DatabaseError, UsageError
 from domainsched.models import Added, BatchProgress, Check, Glance, Lapse, Upcoming
 from domainsched.names import canonical
 
@@ -142,7 +143,20 @@ class Store:
                     await cursor.execute(sql.SQL("ANALYZE {}").format(self._table.identifier))
             return total
 
-        return await self._database.run(operation)
+        try:
+            return await self._database.run(operation)
+        except DatabaseError as error:
+            if isinstance(
+                error.__cause__, pg_errors.NotNullViolation | pg_errors.InsufficientPrivilege
+            ):
+                mended = [obstacle.hint for obstacle in await self.obstacles()]
+                error.hint = "\n".join(mended) or error.hint
+            raise
+
+    async def obstacles(self) -> list[Obstacle]:
+        """Find what an `add` would stumble over."""
+        async with self.reading() as cursor:
+            return await obstacles(cursor, self._table)
 
     async def _scalar(self, cursor: Cursor, query: sql.SQL | sql.Composed, values: Values) -> int:
         composed = query.format(**self._names) if isinstance(query, sql.SQL) else query

@@ -90,10 +90,10 @@ GENERATED = " (generated)"
 """Added to the type of a column that nobody can write."""
 
 _TEXT = frozenset({"text", "character varying", "citext"})
-_WHOLE = frozenset({"smallint", "integer", "bigint"})
+WHOLE = frozenset({"smallint", "integer", "bigint"})
 _MOMENT = frozenset({"timestamp with time zone", "timestamp without time zone"})
 TYPES_OF: Mapping[str, frozenset[str]] = {
-    "integer": _WHOLE,
+    "integer": WHOLE,
     "timestamptz": frozenset({"timestamp with time zone"}),
     "uuid": frozenset({"uuid"}),
     "text": _TEXT,
