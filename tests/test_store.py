@@ -121,6 +121,25 @@ async def test_adding_again_changes_nothing(either: Bench) -> None:
     assert either.rows() == before
 
 
+@pytest.mark.parametrize("shape", ["ours", "integer"])
+async def test_what_is_there_uses_up_no_keys(
+    database: Place, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A nightly addition of a million known names would end a serial in six years."""
+    generation, statement = SHAPES[shape]
+    if generation is not None:
+        install_old(database, generation, statement)
+    async with benched(database) as bench:
+        monkeypatch.setattr(adding, "CHUNK", 7)
+        names = [f"{number}.test" for number in range(50)]
+        assert await add(bench, *names) == Added(50, 0, 0)
+        for order in (Order(OURS), Order(OURS, requeue=True)):
+            again = await store_of(bench).add(names, order)
+            assert (again.added, again.present) == (0, 50)
+        assert await add(bench, *names, "new.test") == Added(1, 50, 0)
+        assert bench.row("new.test")["id"] == 51
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 100])
 async def test_repeated_names_are_counted_whatever_lies_between(
     either: Bench, chunk: int, monkeypatch: pytest.MonkeyPatch

@@ -20,13 +20,17 @@ from domainsched.names import spellings
 CHUNK = 5000
 """Names a statement: past it a larger chunk gained nothing when it was measured."""
 
-# Names have no white space: as one text they are sent in a fifth less time than as an array.
+# Names have no white space: as one text they are sent in a fifth less time than as an array. A row
+# that conflicts has used up a number of the key's sequence by then: so what is there is left out
+# before. With OFFSET it is looked up in an index, name by name; a join may read the whole table.
 _ADD = sql.SQL("""
 INSERT INTO {table} ({columns})
 SELECT {values}
-FROM unnest(string_to_array(%(names)s, ' ')) WITH ORDINALITY AS i(name, n) ORDER BY n
+FROM unnest(string_to_array(%(names)s, ' ')) WITH ORDINALITY AS i(name, n){new} ORDER BY n
 ON CONFLICT DO NOTHING
 """)
+_NEW = sql.SQL("""
+WHERE NOT EXISTS (SELECT FROM {table} AS d WHERE d.domain = i.name{tenant} OFFSET 0)""")
 
 _PRESENT = sql.SQL("""
 SELECT DISTINCT i.name FROM unnest(%(of)s::text[], %(spelled)s::text[]) AS i(name, spelling)
@@ -160,6 +164,8 @@ class Adding:
     _odd: Mapping[str, list[str]] = field(default_factory=dict)
     _foreign: bool = False
     """What is there must be looked for: in other forms, or as the database does not mind twins."""
+    _met: bool = True
+    """The last chunk had names that are there. To look for them takes a fifth of the time."""
 
     async def all(self, names: Iterable[str]) -> Added:
         """Add canonical names; memory stays constant however many there are."""
@@ -207,7 +213,8 @@ class Adding:
             repeated += await self._ours(unique)
             requeued, held = await self._requeue(unique)
         added = await self._insert([name for name in unique if name not in present])
-        if added < len(unique) and not self.order.requeue:
+        self._met = added < len(unique)
+        if self._met and not self.order.requeue:
             repeated += max(0, await self._ours(unique) - added)  # a trigger may write the row anew
         return Added(added, len(chunk) - added - repeated, repeated, requeued, held)
 
@@ -233,10 +240,16 @@ class Adding:
             table=self.table.identifier,
             columns=sql.SQL(", ").join(map(sql.Identifier, values)),
             values=sql.SQL(", ").join(values.values()),
+            new=self._new() if self._met and not self._foreign else sql.SQL(""),
         )
         words = {"names": " ".join(names), "count": len(names)}
         await self.cursor.execute(query, self._values(words))
         return self.cursor.rowcount
+
+    def _new(self) -> sql.Composed:
+        """Leave out what a unique index would; where there is none, it has been looked for."""
+        tenant = same_tenant(self.table, self.order.tenant)
+        return _NEW.format(table=self.table.identifier, tenant=tenant)
 
     async def _requeue(self, names: list[str]) -> tuple[int, int]:
         """Requeue what is there; say how many rows, and how many a worker has."""
