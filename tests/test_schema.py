@@ -284,6 +284,7 @@ def test_a_name_that_would_need_quotes_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="not the name of a table") as caught:
         TableName.parse(text)
     assert (repr(text) in caught.value.why, caught.value.exit_code) == (True, 2)
+    assert "letters, digits, _ and $, no digit first" in caught.value.why
     assert caught.value.hint == "write DOMAINSCHED_TABLE=domains, or schema.domains"
 
 
@@ -890,6 +891,11 @@ async def test_a_constraint_that_our_words_do_not_pass_is_told_before_any_row_is
         await init_in(database)
     assert "refuses that: CHECK (" in caught.value.why
     assert f"ALTER {STATUSES[status]}" in caught.value.hint
+    execute(database, caught.value.hint.partition(": ")[2])
+    assert (await init_in(database)).missing == ()
+    execute(database, "INSERT INTO domains (domain, status) VALUES ('a.test', 'active')")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        execute(database, "INSERT INTO domains (domain, status) VALUES ('b.test', 'paused')")
 
 
 @pytest.mark.parametrize(

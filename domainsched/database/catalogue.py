@@ -210,11 +210,14 @@ async def _check_constraints(cursor: Cursor, oid: int, name: str) -> None:
         if definition.endswith(" NOT ENFORCED"):  # PostgreSQL 18: a mere remark
             continue
         if refused := await _refused(cursor, expression, kind):
-            where = f"DOMAIN {domain}" if domain else f"TABLE {name}"
+            where = f"ALTER DOMAIN {domain}" if domain else f"ALTER TABLE {name}"
+            words = ", ".join(f"'{word}'" for word in Status)
+            wider = f"{expression} OR {'VALUE' if domain else 'status'} IN ({words})"
             raise SchemaMismatch(
                 f"the column status of table {name} cannot be {', '.join(refused)}",
                 why=f"its constraint {constraint} refuses that: {definition}",
-                hint=f"add it anew with these words: ALTER {where} DROP CONSTRAINT {constraint};",
+                hint=f"let our words pass, too: {where} DROP CONSTRAINT {constraint};"
+                f" {where} ADD CONSTRAINT {constraint} CHECK ({wider});",
             )
 
 

@@ -122,7 +122,8 @@ class TableName:
         if len(given) > 1 or not all(map(_is_plain, (*given, table))):
             raise ConfigError(
                 "DOMAINSCHED_TABLE is not the name of a table",
-                why=f"{text!r} is neither table nor schema.table",
+                why=f"{text!r} is neither table nor schema.table; a name has letters, digits, _ and"
+                " $, no digit first, at most 63 bytes, and capitals are taken as they are",
                 hint="write DOMAINSCHED_TABLE=domains, or schema.domains",
             )
         return cls(table, given[0] if given else schema)
