@@ -1039,6 +1039,18 @@ def test_columns_too_short_for_what_is_stored_are_named(
     assert queue.run("inspect", "--check").err == ""
 
 
+def test_the_blanks_that_fill_up_a_status_are_not_shown(
+    queue: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains ALTER status TYPE char(12)")
+    for arguments in ("--status error --json", "--sort domain --csv", "a.test --json", "--json"):
+        ended = queue.run("inspect", *arguments.split())
+        assert (ended.code, ended.err) == (0, "")
+        assert re.search(r"pending|error|completed", ended.out)
+        assert not re.search(r"(pending|error|completed) ", ended.out), ended.out
+
+
 def test_a_label_with_control_characters_is_refused(queue: Surroundings) -> None:
     ended = queue.run("add", "label.test", "--batch", "a\nb\x1b[31m")
     assert (ended.code, ended.out) == (2, "")

@@ -22,7 +22,9 @@ from uuid import UUID
 import psycopg
 from psycopg import conninfo, sql
 from psycopg import errors as pg_errors
+from psycopg.abc import Buffer
 from psycopg.rows import TupleRow
+from psycopg.types.string import TextLoader
 
 from domainsched.database.moments import read_any_time
 from domainsched.dburl import DatabaseUrl, redact
@@ -91,6 +93,13 @@ class _Connection(psycopg.AsyncConnection[TupleRow]):
         """Cut the connection; psycopg would ask the server to cancel, and wait twice 5 s."""
         del timeout
         _cut(self)
+
+
+class _Unpadded(TextLoader):
+    """Reads a char(n) without the blanks that fill it up; to PostgreSQL they mean nothing."""
+
+    def load(self, data: Buffer) -> bytes | str:
+        return super().load(bytes(data).rstrip(b" "))
 
 
 class Database:
@@ -241,6 +250,7 @@ class Database:
             reason = "failed to resolve host: a part between its dots is empty or too long"
             raise psycopg.OperationalError(reason) from None
         read_any_time(connection)
+        connection.adapters.register_loader("bpchar", _Unpadded)
         return connection
 
     def _begin(self, level: str, statement: timedelta, lock: timedelta, further: str) -> bytes:
