@@ -758,7 +758,7 @@ async def test_what_an_owner_lets_be_null_or_short_is_claimed_all_the_same(
     async with benched(database) as bench:
         bench.execute(
             "ALTER TABLE domains ALTER attempts DROP NOT NULL, ALTER domain DROP NOT NULL,"
-            " ALTER claimed_by TYPE varchar(5), ALTER last_error_kind TYPE varchar(5)"
+            " ALTER claimed_by TYPE varchar(5), ALTER last_error TYPE varchar(5)"
         )
     async with benched(database) as bench:
         bench.add("a.test", attempts="NULL", last_error_kind="'old'")

@@ -32,7 +32,7 @@ from domainsched.database import adding
 from domainsched.database.adding import Order
 from domainsched.database.catalogue import usable_table
 from domainsched.database.connection import Database
-from domainsched.database.queue import RESULT_COLUMNS
+from domainsched.database.queue import RESULT_COLUMNS, Queue
 from domainsched.database.selection import Selection
 from domainsched.database.store import SORTS, Reach, Store
 from domainsched.database.table import TableName
@@ -265,6 +265,9 @@ async def test_a_plain_table_without_tenants_and_times_serves(database: Place) -
             "CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status text)"
         )
     async with benched(database) as bench:
+        bench.execute("ALTER TABLE domains DROP last_scan, DROP updated_at")
+        bench.table = await usable_table(bench.database, TableName("domains"))
+        bench.queue = Queue(bench.database, bench.table)
         assert await add(bench, "a.test", "b.test", "a.test") == Added(2, 0, 1)
         assert await add(bench, "a.test") == Added(present=1)
         claim, _ = (await bench.claim()).claims
