@@ -964,7 +964,7 @@ async def test_a_status_that_is_too_short_for_our_words_is_told_before_one_is_cu
             SchemaMismatch, match=r"the column status .* cannot be .*proc"
         ) as caught:
             await attempt(database)
-        assert caught.value.why.endswith(f" makes of them {TOO_SHORT[kind]}")
+        assert caught.value.why.endswith(f" would keep them as {TOO_SHORT[kind]}")
         change = caught.value.hint.partition(": ")[2]
     execute(database, change)
     assert (await init_in(database)).missing == ()

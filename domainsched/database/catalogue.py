@@ -245,7 +245,7 @@ async def _check_words(cursor: Cursor, name: str, kind: str) -> None:
         lost, why = list(Status), f"refuses them: {error.diag.message_primary}"
     else:
         wrong = {word: text for word, text in zip(Status, kept, strict=True) if word != text}
-        lost, why = list(wrong), f"makes of them {', '.join(map(str, wrong.values()))}"
+        lost, why = list(wrong), f"would keep them as {', '.join(map(str, wrong.values()))}"
     if lost:
         raise SchemaMismatch(
             f"the column status of table {name} cannot be {', '.join(lost)}",
