@@ -277,7 +277,7 @@ async def reset(session: Session, how: Reset) -> None:
         holders = await _holders(store, how.selection) if skipped else []
     report.show(answers.reset(number, skipped, dry_run=how.dry_run))
     if skipped:
-        _tell_skipped(report, skipped, holders, dry_run=how.dry_run)
+        _tell_skipped(report, number, skipped, holders, dry_run=how.dry_run)
 
 
 async def _check_presence(report: Report, store: Store, selection: Selection) -> None:
@@ -296,24 +296,29 @@ async def _holders(store: Store, selection: Selection) -> list[str]:
     return [f"{site(row['domain'])}: {held(row)}" for row in rows if held(row)]
 
 
-def _tell_skipped(report: Report, skipped: int, holders: Sequence[str], *, dry_run: bool) -> None:
-    """Say what was left alone.
+def _tell_skipped(
+    report: Report, number: int, skipped: int, holders: Sequence[str], *, dry_run: bool
+) -> None:
+    """Say what was left alone, while `number` were reset; also where nobody reads the answer.
 
     Raises:
         DomainschedError: somebody named it, and it was to be done.
     """
-    left = f"{count(skipped, 'domain')} being processed now: left alone"
-    if not holders:
-        report.info(f"{left} (--force takes them too)")
-        return
-    error = DomainschedError(
-        left,
-        why="\n".join(holders),
-        hint="--force takes them too, and refuses their worker's result",
-    )
-    if not dry_run:
-        raise error
-    report.warning(f"{left}: {', '.join(holders)}", error.hint)
+    theirs = "it too, and refuses its worker's result"
+    if skipped > 1:
+        theirs = "them too, and refuses their workers' results"
+    domains, hint = count(skipped, "domain"), f"--force takes {theirs}"
+    left = f"{domains} being processed now: left alone"
+    if holders and not dry_run:
+        done = f"{count(number, 'domain')} {'was' if number == 1 else 'were'} reset"
+        what = f"{left}; {done if number else 'nothing was reset'}"
+        raise DomainschedError(what, why="\n".join(holders), hint=hint)
+    if holders:
+        report.warning(f"{left}: {', '.join(holders)}", hint)
+    elif not number:
+        report.warning(f"all that matches is being processed now: {domains} left alone", hint)
+    else:
+        report.info(f"hint: {hint}")
 
 
 def _absent(names: list[str], so: str = "") -> DomainschedError:

@@ -1479,34 +1479,48 @@ ANSWERS = {
     "add a.test --format plain": Answers(ADDED_PLAIN, ADDED_PLAIN),
     "reset --status error --status completed --limit 1 --yes": Answers("reset 1 domain\n", ""),
     "reset --batch leads --like ?.test --dry-run": Answers(
-        "would reset 2 domains\n",
-        "would reset 2 domains\n",
-        "1 domain being processed now: left alone (--force takes them too)\n",
+        "would reset 2 domains; 1 left alone, as a worker holds it\n",
+        "would reset 2 domains; 1 left alone, as a worker holds it\n",
+        "hint: --force takes it too, and refuses its worker's result\n",
+    ),
+    "reset --status processing --yes": Answers(
+        "nothing was reset; 1 left alone, as a worker holds it\n",
+        "",
+        warning="warning: all that matches is being processed now: 1 domain left alone\n"
+        "hint: --force takes it too, and refuses its worker's result\n",
     ),
     "reset d.test --csv": Answers(RESET, RESET),
     "reset d.test": Answers("reset 1 domain\n", ""),
     "reset b.test": Answers(
-        "nothing was reset\n",
+        "nothing was reset; 1 left alone, as a worker holds it\n",
         "",
-        warning="error: 1 domain being processed now: left alone\n"
+        warning="error: 1 domain being processed now: left alone; nothing was reset\n"
         "  b.test: held by web1:4711:7f3a until TIME\n"
-        "hint: --force takes them too, and refuses their worker's result\n",
+        "hint: --force takes it too, and refuses its worker's result\n",
         code=1,
     ),
     "reset a.test b.test": Answers(
-        "reset 1 domain\n",
+        "reset 1 domain; 1 left alone, as a worker holds it\n",
         "",
-        warning="error: 1 domain being processed now: left alone\n"
+        warning="error: 1 domain being processed now: left alone; 1 domain was reset\n"
         "  b.test: held by web1:4711:7f3a until TIME\n"
-        "hint: --force takes them too, and refuses their worker's result\n",
+        "hint: --force takes it too, and refuses its worker's result\n",
         code=1,
     ),
     "reset b.test --dry-run": Answers(
-        "nothing would be reset\n",
-        "nothing would be reset\n",
+        "nothing would be reset; 1 left alone, as a worker holds it\n",
+        "nothing would be reset; 1 left alone, as a worker holds it\n",
         warning="warning: 1 domain being processed now: left alone:"
         " b.test: held by web1:4711:7f3a until TIME\n"
-        "hint: --force takes them too, and refuses their worker's result\n",
+        "hint: --force takes it too, and refuses its worker's result\n",
+    ),
+    "reset a.test b.test --quiet": Answers(
+        "reset 1 domain; 1 left alone, as a worker holds it\n",
+        "",
+        warning="error: 1 domain being processed now: left alone; 1 domain was reset\n"
+        "  b.test: held by web1:4711:7f3a until TIME\n"
+        "hint: --force takes it too, and refuses its worker's result\n",
+        code=1,
     ),
     "reset b.test --force": Answers("reset 1 domain\n", ""),
     "reset --kind tls --yes": Answers("no domain matches\n", ""),
@@ -1636,7 +1650,7 @@ ALL = (
     "Every site will be visited again.\n"
 )
 REFUSED = "error: nothing was done\n"
-LEFT_ALONE = "1 domain being processed now: left alone (--force takes them too)\n"
+LEFT_ALONE = "hint: --force takes it too, and refuses its worker's result\n"
 
 
 @pytest.mark.parametrize(
@@ -1666,7 +1680,8 @@ def test_reset_does_what_is_answered(
     assert ended.err == told + "\n" * (keys == "\x04") + after
     assert ended.code == code
     assert (attempts(table) != before) is (code == 0)
-    done = "reset 3 domains\n" if arguments == "--all" else "reset 1 domain\n"
+    left = "; 1 left alone, as a worker holds it"
+    done = f"reset 3 domains{left}\n" if arguments == "--all" else "reset 1 domain\n"
     assert ended.out == ("" if code else done)
 
 

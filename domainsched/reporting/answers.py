@@ -87,7 +87,7 @@ def added(added: Added, intake: Intake, *, dry_run: bool) -> Answer:
     if added.requeued:
         parts[-1] += f", {added.requeued:,} of them {'would be ' if dry_run else ''}due again"
     if added.held:
-        parts.append(f"{added.held:,} left alone, as a worker holds {_it(added.held)}")
+        parts.append(_left_alone(added.held))
     if added.repeated:
         parts.append(f"{added.repeated:,} more than once in the input")
     if intake.rejected:
@@ -95,17 +95,19 @@ def added(added: Added, intake: Intake, *, dry_run: bool) -> Answer:
     return _done(document, "; ".join(parts), is_deed=not dry_run)
 
 
-def _it(number: int) -> str:
-    return "it" if number == 1 else "them"
+def _left_alone(number: int) -> str:
+    return f"{number:,} left alone, as a worker holds {'it' if number == 1 else 'them'}"
 
 
 def reset(number: int, skipped: int, *, dry_run: bool) -> Answer:
-    """Say what `reset` did."""
+    """Say what `reset` did, and what it left alone."""
     line = f"{'would reset' if dry_run else 'reset'} {count(number, 'domain')}"
     if not number:
         line = (
             f"nothing {'would be' if dry_run else 'was'} reset" if skipped else "no domain matches"
         )
+    if skipped:
+        line += f"; {_left_alone(skipped)}"
     document = {"reset": number, "skipped": skipped, "dry_run": dry_run}
     return _done(document, line, is_deed=not dry_run)
 
