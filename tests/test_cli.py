@@ -1193,6 +1193,7 @@ SITE = """\
 c.test
   status      completed
   attempts    1 of 3
+  tried       TIME
   title       See Site
   technology  WordPress 6.8
   batch       leads
@@ -1227,6 +1228,7 @@ d.test
   status      error
   attempts    3 of 3
   error       dns: no such host
+  tried       TIME
   batch       leads
   tenant      550e8400-e29b-41d4-a716-446655440000
 """
@@ -1439,7 +1441,8 @@ ANSWERS = {
     ),
     "inspect c.test -v": Answers(
         SITE,
-        "domain\tc.test\nstatus\tcompleted\nattempts\t1 of 3\ntitle\tSee Site\n"
+        "domain\tc.test\nstatus\tcompleted\nattempts\t1 of 3\ntried\tTIME\n"
+        "title\tSee Site\n"
         "technology\tWordPress 6.8\nbatch\tleads\n"
         "tenant\t550e8400-e29b-41d4-a716-446655440000\n",
         warning="WordPress 6.8: CMS, 100 % sure\n",
@@ -1461,7 +1464,7 @@ ANSWERS = {
     "inspect d.test": Answers(
         RECORD,
         "domain\td.test\nstatus\terror\nattempts\t3 of 3\nerror\tdns: no such host\n"
-        "batch\tleads\ntenant\t550e8400-e29b-41d4-a716-446655440000\n",
+        "tried\tTIME\nbatch\tleads\ntenant\t550e8400-e29b-41d4-a716-446655440000\n",
     ),
     "add new.test www.a.test new.test": Answers(
         "added 1 domain; 1 there already; 1 more than once in the input\n",
@@ -1561,6 +1564,26 @@ def test_a_domain_that_is_not_there_is_a_failure(queue: Surroundings) -> None:
         "why": None,
         "hint": "domainsched add nowhere.test",
     }
+
+
+def test_what_was_found_before_a_failure_is_not_shown_as_of_then(
+    queue: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute(
+            "UPDATE domains SET status = 'error', last_error_kind = 'blocked',"
+            " last_error = 'HTTP 403', last_scan = '2026-03-04 06:00Z', domain_metadata ="
+            """ '{"visit": {"fetched_at": "2026-03-01T05:00:00Z", "elapsed_ms": 67}}'"""
+            " WHERE domain = 'c.test'"
+        )
+    told = dict(line.split("\t") for line in queue.run("inspect", "c.test").out.splitlines())
+    assert told["error"] == "blocked: HTTP 403"
+    assert told["tried"] == "2026-03-04T06:00:00Z"
+    assert told["fetched"] == "2026-03-01T05:00:00Z, 67 ms; earlier, and kept"
+    assert told["title"] == "See Site"
+    kept = "fetched     2026-03-01 05:00:00 UTC (TIME), 67 ms; earlier, and kept"
+    shown = re.sub(r"\(.*? ago\)", "(TIME)", in_terminal(queue, "inspect", "c.test").out)
+    assert kept in " ".join(shown.split("\n              ")), shown
 
 
 def test_a_reset_of_names_takes_all_or_none(queue: Surroundings, table: Database) -> None:

@@ -711,6 +711,7 @@ def test_a_domain_in_full() -> None:
         claimed_by="web1:4711:7f3a",
         last_error="no such host",
         last_error_kind="dns",
+        last_scan=datetime(2026, 11, 22, 1, tzinfo=UTC),
         domain_metadata={
             "visit": {**visit, "url": "https://www.a.test/", "redirects": ["https://a.test/"]},
             "technologies": {
@@ -743,14 +744,16 @@ def test_a_domain_in_full() -> None:
     person, pipe = heard(person=True), heard()
     for listener in (person, pipe):
         listener.report.show(answers.records([full], alone=True, max_attempts=3))
-    assert re.sub(r"\([^()]* ago\)", "(SPAN ago)", person.out.getvalue()) == IN_FULL
+    unwrapped = person.out.getvalue().replace("\n" + " " * 14, " ")
+    assert re.sub(r"\([^()]* ago\)", "(SPAN ago)", unwrapped) == IN_FULL
     assert pipe.out.getvalue().splitlines() == [
         "domain\ta.test",
         "status\tprocessing",
         "attempts\t1 of 3",
         "held by\tweb1:4711:7f3a until 2026-11-22T00:39:58Z",
         "error\tdns: no such host",
-        "fetched\t2026-11-22T00:39:58Z, 412 ms, 58 kB",
+        "tried\t2026-11-22T01:00:00Z",
+        "fetched\t2026-11-22T00:39:58Z, 412 ms, 58 kB; earlier, and kept",
         "url\thttps://www.a.test/  (redirected from https://a.test/)",
         "title\tAcme | 24h",
         "about\tAbout",
@@ -775,7 +778,8 @@ a.test
   attempts    1 of 3
   held by     web1:4711:7f3a until 2026-11-22 00:39:58 UTC (SPAN ago)
   error       dns: no such host
-  fetched     2026-11-22 00:39:58 UTC (SPAN ago), 412 ms, 58 kB
+  tried       2026-11-22 01:00:00 UTC (SPAN ago)
+  fetched     2026-11-22 00:39:58 UTC (SPAN ago), 412 ms, 58 kB; earlier, and kept
   url         https://www.a.test/  (redirected from https://a.test/)
   title       Acme | 24h
   about       About
@@ -788,6 +792,34 @@ a.test
   batch       leads
   tenant      00000000-0000-0000-0000-000000000001
 """
+
+
+DNS = {"last_error": "no such host", "last_error_kind": "dns"}
+LEAP = timedelta(days=400)
+LATER, UPDATED = NOW + timedelta(minutes=5), stamp(NOW)
+
+
+@pytest.mark.parametrize(
+    ("columns", "tried"),
+    [
+        ({}, None),  # it was written when it was added
+        ({"last_scan": LATER}, stamp(LATER)),
+        ({"last_scan": LATER, "status": "error", **DNS}, stamp(LATER)),
+        ({"last_scan": None, "status": "error", **DNS}, UPDATED),
+        ({"status": "error", **DNS}, UPDATED),
+        ({"status": "processing", **DNS}, None),  # it was written when it was claimed
+        # nobody was left to note the end of the visit
+        ({"last_scan": NOW - LEAP, "status": "error", "last_error_kind": "crashed"}, UPDATED),
+        ({"last_scan": LATER, "updated_at": None, "last_error_kind": "crashed"}, stamp(LATER)),
+        ({"last_scan": datetime.max.replace(tzinfo=UTC)}, "infinity"),
+        ({"last_scan": "yesterday"}, "yesterday"),
+    ],
+)
+def test_a_domain_in_full_says_when_it_was_tried_last(
+    columns: dict[str, Any], tried: str | None
+) -> None:
+    told = dict(record(row(**columns), 3))
+    assert told.get("tried") == tried
 
 
 def test_hostile_rows_reach_no_stream_as_they_are() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from domainsched.models import Status
+from domainsched.models import Kind, Status
 from domainsched.reporting.wording import Row, Write, because, held, stamp, width
 
 _KILO = 1000
@@ -24,7 +24,8 @@ def record(row: Row, max_attempts: int, write: Write = stamp) -> list[tuple[str,
         ("due", write(due) if due else ""),
         ("held by", held(row, write).removeprefix("held by ")),
         ("error", because(row)),
-        ("fetched", _fetched(visit, write)),
+        ("tried", _tried(row, write)),
+        ("fetched", _fetched(visit, write, earlier=bool(because(row)))),
         ("url", _url(visit)),
         ("title", row.get("title")),
         ("about", row.get("description")),
@@ -71,13 +72,28 @@ def _series(value: object) -> str:
     return ", ".join(str(item) for item in value if item) if isinstance(value, list) else ""
 
 
-def _fetched(visit: Mapping[str, Any], write: Write) -> str:
+def _tried(row: Row, write: Write) -> str:
+    """Say when the last attempt ended; of one whose worker died, when that was found out.
+
+    `updated_at` serves where a failure was the last that was written.
+    """
+    noted, written = row.get("last_scan"), None
+    if because(row) and row["status"] != Status.PROCESSING:
+        written = row.get("updated_at")
+    died = row["status"] == Status.ERROR and row["last_error_kind"] == Kind.CRASHED
+    instant = (written or noted) if died else (noted or written)
+    return write(instant) if isinstance(instant, datetime) else str(instant or "")
+
+
+def _fetched(visit: Mapping[str, Any], write: Write, *, earlier: bool) -> str:
+    """Say when the home page was read; a later failure left what was found as it was."""
     parts = (
         _instant(visit.get("fetched_at"), write),
         f"{elapsed} ms" if (elapsed := visit.get("elapsed_ms")) is not None else "",
         _size(size) if isinstance(size := visit.get("bytes"), int) else "",
     )
-    return ", ".join(str(part) for part in parts if part)
+    text = ", ".join(str(part) for part in parts if part)
+    return f"{text}; earlier, and kept" if text and earlier else text
 
 
 def _size(number: int) -> str:
