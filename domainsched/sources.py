@@ -146,16 +146,40 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def _read_csv(lines: Iterable[str], source: str, header: _Header, skipped: int) -> Iterator[Entry]:
-    reader = csv.reader(_bounded(lines, source, skipped), delimiter=header.delimiter)
-    start = 1
+    for number, cells in _rows(_bounded(lines, source, skipped), source, header, skipped):
+        fields = {key: _cell(cells, place) for key, place in header.columns.items()}
+        yield from _named(fields, f"{source}:{number}")
+
+
+def _rows(
+    lines: Iterable[str], source: str, header: _Header, skipped: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Take rows apart, each with the number of its first line.
+
+    Quotes are taken as they come, but for a row of several lines: one in the wrong place may have
+    swallowed its neighbours.
+    """
+    row: list[str] = []
+    reader = csv.reader(_followed(lines, row), delimiter=header.delimiter)
+    start = skipped + 1
     try:
         for cells in reader:
-            fields = {key: _cell(cells, place) for key, place in header.columns.items()}
-            yield from _named(fields, f"{source}:{skipped + start}")
-            start = reader.line_num + 1
-    except csv.Error as error:
-        place = f"line {skipped + start}"
-        raise UsageError(f"cannot read {shown(source)}", why=f"{place}: {error}") from None
+            if len(row) > 1 or any(cell.endswith("\n") for cell in cells[-1:]):
+                next(csv.reader(row, delimiter=header.delimiter, strict=True))
+            yield start, cells
+            row.clear()
+            start = skipped + reader.line_num + 1
+    except csv.Error:  # or a field is longer than lines are: a quote, too
+        why = f"a quote in the row that begins in line {start} is not closed where its field ends"
+        hint = "close it; one that is part of the text is written twice"
+        raise UsageError(f"cannot read {shown(source)}", why=why, hint=hint) from None
+
+
+def _followed(lines: Iterable[str], row: list[str]) -> Iterator[str]:
+    """Pass lines on, and keep them until the row is cleared."""
+    for line in lines:
+        row.append(line)
+        yield line
 
 
 def _cell(cells: Sequence[str], place: int) -> str:

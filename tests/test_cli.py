@@ -779,6 +779,22 @@ def test_invalid_lines_are_listed_with_their_numbers_and_nothing_is_added(
     ]
 
 
+@pytest.mark.parametrize("skip", [(), ("--skip-invalid",)])
+def test_rows_that_an_open_quote_swallows_are_never_skipped(
+    queue: Surroundings, table: Database, skip: tuple[str, ...]
+) -> None:
+    path = queue.directory / "open.csv"
+    path.write_text('domain,email\n"unclosed.test,x\nnew.test,y\n')
+    assert queue.run("add", "--file", "open.csv", *skip) == Ended(
+        2,
+        "",
+        "error: cannot read open.csv\n"
+        "  a quote in the row that begins in line 2 is not closed where its field ends\n"
+        "hint: close it; one that is part of the text is written twice\n",
+    )
+    assert len(attempts(table)) == 4
+
+
 def test_of_many_invalid_lines_twenty_are_listed(bare: Surroundings) -> None:
     (bare.directory / "junk.txt").write_text("".join(f"junk{n}\n" for n in range(1, 1236)))
     told = bare.run("add", "--file", "junk.txt").err.splitlines()

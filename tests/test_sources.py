@@ -133,17 +133,40 @@ def test_lines_with_commas_that_are_no_csv_are_told_one_by_one() -> None:
     assert not names("a.test,b.test\n")[0].endswith(".test")
 
 
+OPEN = "a quote in the row that begins in line 2 is not closed where its field ends"
+
+
 @pytest.mark.parametrize(
     ("rest", "why"),
     [
         ("a.test," + "x" * (MAX_LINE + 1) + "\nb.test,y\n", "line 2 is longer than"),
-        ('a.test,"never closed\n' + "b.test,y\n" * 20_000, "line 2: field larger than"),
+        ('a.test,"never closed\n' + "b.test,y\n" * 20_000, OPEN),
+        ('a.test,"never closed\nb.test,y\n', OPEN),
+        ('a.test,"never closed\nb.test,y', OPEN),
+        ('"a.test,never closed\nb.test,y\n', OPEN),
+        ('"a.test,never closed\n', OPEN),
+        ('a.test,"swallows\nb.test,"others"\nc.test,y\n', OPEN),
+        ('"a.test,swallows\nb.test,y\n"c.test",z\n', OPEN),
+        ('a.test,"in\norder"\n"b.test,never closed\n', OPEN.replace("2", "4")),
     ],
 )
 def test_csv_that_cannot_be_taken_apart_is_refused(rest: str, why: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(f"domain,x\n{rest}")
     assert caught.value.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        '"A "great" firm",a.test\nB,b.test\n',  # sloppy, and it swallows nothing
+        'A "great" firm,a.test\n"B",b.test',
+        'A,"a.test\n"\nB,"b.test\n"',
+        'A,a.test\nB,"b.test',
+    ],
+)
+def test_quotes_that_swallow_no_row_are_taken_as_they_come(rest: str) -> None:
+    assert names(f"note,url\n{rest}") == ["a.test", "b.test"]
 
 
 def test_a_quote_that_is_never_closed_needs_no_memory() -> None:
