@@ -12,7 +12,7 @@ from typing import IO, Self, TextIO
 
 from domainsched.config import shown
 from domainsched.errors import DomainschedError, UsageError
-from domainsched.names import MAX_LINE, RejectedLine, SourcedName, read_names
+from domainsched.names import HIDDEN, MAX_LINE, NOT_UTF8, RejectedLine, SourcedName, read_names
 from domainsched.sources import Entry, read_source
 
 SHOWN = 20
@@ -78,22 +78,34 @@ class Intake:
 
     def complaints(self) -> list[str]:
         """Describe the first invalid lines, and count the rest."""
-        lines = [f'{line.source}: "{line.text}"  {line.reason}' for line in self.first_rejected]
+        lines = list(map(_complaint, self.first_rejected))
         rest = self.rejected - len(lines)
         return [*lines, f"... and {rest:,} more"] if rest else lines
 
     def refusal(self) -> UsageError:
         """Put the invalid lines into one error."""
         total = self.accepted + self.rejected
-        verb = "is not a domain name" if self.rejected == 1 else "are not domain names"
         hint = f"correct {'it' if self.rejected == 1 else 'them'}"
+        if any(line.reason == NOT_UTF8 for line in self.first_rejected):
+            hint += " (of a file in Latin-1, say, by iconv -f ISO-8859-1 -t UTF-8)"
         if self.accepted:
             hint += f", or pass --skip-invalid to add the other {self.accepted:,}"
         return UsageError(
-            f"{self.rejected:,} of {total:,} {verb}; nothing was added",
+            f"{self.rejected:,} of {total:,} {self._fault()}; nothing was added",
             why="\n".join(self.complaints()),
             hint=hint,
         )
+
+    def _fault(self) -> str:
+        """Say in a few words what is wrong with what was rejected."""
+        if any(line.text == HIDDEN for line in self.first_rejected):
+            return "holds no domain name" if self.rejected == 1 else "hold no domain name"
+        return "is not a domain name" if self.rejected == 1 else "are not domain names"
+
+
+def _complaint(line: RejectedLine) -> str:
+    text = "" if line.text == HIDDEN else f'"{line.text}"  '
+    return f"{line.source}: {text}{line.reason}"
 
 
 def _as_it_is(entries: Iterator[Entry]) -> Iterator[Entry]:

@@ -26,6 +26,9 @@ _MAX_URL = 4096
 MAX_LINE = 65_536
 """Characters; what is longer is no line of names, and need not be read whole."""
 TOO_LONG = f"longer than {MAX_LINE:,} characters"
+HIDDEN = "…"
+"""Stands for a text of which nothing is shown."""
+NOT_UTF8 = "bytes that are not UTF-8"
 _MAX_SHOWN = 80
 
 _INVISIBLE = (
@@ -101,7 +104,7 @@ def read_lines(lines: Iterable[str], source: str) -> Iterator[SourcedName | Reje
     for number, line in enumerate(lines, start=1):
         first = beginning(line)
         if len(line) > MAX_LINE and first != "#":  # its `@` may be missing: nothing is shown
-            yield RejectedLine(f"{source}:{number}", "…", TOO_LONG)
+            yield RejectedLine(f"{source}:{number}", HIDDEN, TOO_LONG)
         elif first not in {"", "#"}:
             yield read_name(line, f"{source}:{number}")
 
@@ -277,7 +280,7 @@ def _bad_character(character: str) -> str:
     if character == "_":
         return "an underscore, which host names cannot have"
     if "\ud800" <= character <= "\udfff":
-        return "bytes that are not UTF-8"
+        return NOT_UTF8
     if character.isspace():
         return "white space inside"
     code_point = f"U+{ord(character):04X}"
@@ -330,6 +333,11 @@ def _shown(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    """Write a character by its number; a byte that is not UTF-8, which came as a surrogate, too."""
+    if "\udc80" <= character <= "\udcff":
+        character = chr(ord(character) - 0xDC00)
+    return character.encode("unicode_escape").decode("ascii")

@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
+from json import JSONDecodeError
 from shlex import quote
 
 from domainsched.config import shown
 from domainsched.errors import UsageError
 from domainsched.names import (
+    HIDDEN,
     MAX_LINE,
     TOO_LONG,
     RejectedLine,
@@ -30,6 +32,8 @@ _DELIMITERS = ",;\t|"
 _ENDINGS = (".csv", ".tsv")
 _ARRAY = re.compile(r"[\s\ufeff]*+\[\s*+(?:[\[{\"]|\]?\s*+$)")
 """Its beginning; an IPv6 address stands in brackets, too."""
+_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""Its byte order marks, as the surrogates that bytes become which are not UTF-8."""
 
 
 def read_source(lines: Iterator[str], source: str) -> Iterator[Entry]:
@@ -39,16 +43,13 @@ def read_source(lines: Iterator[str], source: str) -> Iterator[Entry]:
 
     Raises:
         UsageError: a header without such a column in what is called .csv, or CSV that is broken; or
-            it is a JSON array.
+            it is a JSON array, or UTF-16.
     """
     skipped, first = _first(lines)
+    if first.startswith(_UTF16):
+        raise _foreign(source, "it is UTF-16; UTF-8 is read", "iconv -f UTF-16 -t UTF-8")
     if _ARRAY.match(first):
-        file = "" if source == "stdin" else f" {quote(shown(source))}"
-        raise UsageError(
-            f"cannot read {shown(source)}",
-            why="it is a JSON array; one object a line is read",
-            hint=f"jq -c '.[]'{file} | domainsched add -",
-        )
+        raise _foreign(source, "it is a JSON array; one object a line is read", "jq -c '.[]'")
     rest = chain([first], lines)
     if beginning(first) == "{":
         yield from _read_json_lines(rest, source, skipped)
@@ -56,6 +57,13 @@ def read_source(lines: Iterator[str], source: str) -> Iterator[Entry]:
         yield from _read_csv(lines, source, header, skipped + 1)
     else:
         yield from read_lines(chain(repeat("\n", skipped), rest), source)
+
+
+def _foreign(source: str, why: str, reader: str) -> UsageError:
+    """Refuse what another program can make readable."""
+    file = "" if source == "stdin" else f" {quote(shown(source))}"
+    hint = f"{reader}{file} | domainsched add -"
+    return UsageError(f"cannot read {shown(source)}", why=why, hint=hint)
 
 
 def _first(lines: Iterator[str]) -> tuple[int, str]:
@@ -73,26 +81,27 @@ def _first(lines: Iterator[str]) -> tuple[int, str]:
 
 def _read_json_lines(lines: Iterable[str], source: str, skipped: int) -> Iterator[Entry]:
     for number, line in enumerate(lines, start=skipped + 1):
-        if beginning(line):
+        if beginning(line) not in {"", "#"}:
             yield from _json_entry(line, f"{source}:{number}")
 
 
 def _json_entry(line: str, source: str) -> Iterator[Entry]:
     """Read one line; nothing of one that is no object is shown, for a password may stand in it."""
     if len(line) > MAX_LINE:
-        yield RejectedLine(source, "…", TOO_LONG)
+        yield RejectedLine(source, HIDDEN, TOO_LONG)
         return
     try:
-        value = json.loads(line.lstrip("\ufeff"))
-    except (ValueError, RecursionError):
-        yield RejectedLine(source, "…", "not JSON")
+        value = json.loads(line.lstrip("\ufeff").rstrip())
+    except (ValueError, RecursionError) as error:
+        place = f" from character {error.pos + 1} on" if isinstance(error, JSONDecodeError) else ""
+        yield RejectedLine(source, HIDDEN, f"not JSON{place}")
         return
     if not isinstance(value, dict):
-        yield RejectedLine(source, "…", "not a JSON object")
+        yield RejectedLine(source, HIDDEN, "not a JSON object")
         return
     fields = {key.strip().lower(): field for key, field in value.items()}
     if not fields.keys() & set(KEYS):
-        yield RejectedLine(source, "…", f"none of the keys {', '.join(KEYS)}")
+        yield RejectedLine(source, HIDDEN, f"none of the keys {', '.join(KEYS)}")
         return
     yield from _named(fields, source)
 
@@ -105,7 +114,7 @@ def _named(fields: Mapping[str, object], source: str) -> Iterator[Entry]:
             yield read_name(field, source)
             return
         if field is not None and not isinstance(field, str):
-            yield RejectedLine(source, "…", f"its {key} is not a text")
+            yield RejectedLine(source, HIDDEN, f"its {key} is not a text")
             return
 
 
@@ -148,7 +157,8 @@ def _split(line: str, delimiter: str) -> list[str]:
 def _read_csv(lines: Iterable[str], source: str, header: _Header, skipped: int) -> Iterator[Entry]:
     for number, cells in _rows(_bounded(lines, source, skipped), source, header, skipped):
         fields = {key: _cell(cells, place) for key, place in header.columns.items()}
-        yield from _named(fields, f"{source}:{number}")
+        if not _is_comment(cells, header):
+            yield from _named(fields, f"{source}:{number}")
 
 
 def _rows(
@@ -180,6 +190,11 @@ def _followed(lines: Iterable[str], row: list[str]) -> Iterator[str]:
     for line in lines:
         row.append(line)
         yield line
+
+
+def _is_comment(cells: Sequence[str], header: _Header) -> bool:
+    """Whether a name would begin with `#`; firms are called so, too (#1 Plumbing)."""
+    return 0 in header.columns.values() and beginning(_cell(cells, 0)) == "#"
 
 
 def _cell(cells: Sequence[str], place: int) -> str:

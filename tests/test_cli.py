@@ -804,14 +804,40 @@ def test_of_many_invalid_lines_twenty_are_listed(bare: Surroundings) -> None:
     assert told[21:] == ["  ... and 1,215 more", "hint: correct them"]
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
-def test_a_file_that_is_not_utf8_is_refused_line_by_line(bare: Surroundings, encoding: str) -> None:
-    (bare.directory / "old.txt").write_bytes("m\u00fcnchen.test\n".encode(encoding))
-    for source in (("--file", "old.txt"), ("-",)):
-        ended = bare.run("add", *source, wrapper=redirected("< old.txt"))
-        assert ended.code == 2
-        assert "are not domain names" in ended.err or "is not a domain name" in ended.err
-        assert ":1: " in ended.err
+def test_lines_that_are_not_json_are_told_without_their_text(bare: Surroundings) -> None:
+    (bare.directory / "new.jsonl").write_text('{"url": "a.test"}\n{"key": "hunter2"\nbad\n')
+    assert bare.run("add", "--file", "new.jsonl") == Ended(
+        2,
+        "",
+        "error: 2 of 3 hold no domain name; nothing was added\n"
+        "  new.jsonl:2: not JSON from character 18 on\n"
+        "  new.jsonl:3: not JSON from character 1 on\n"
+        "hint: correct them, or pass --skip-invalid to add the other 1\n",
+    )
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_file_that_is_not_utf8_is_refused_with_what_converts_it(
+    bare: Surroundings, *, named: bool
+) -> None:
+    source = ("--file", "old.txt") if named else ("-",)
+    place, file = ("old.txt", " old.txt") if named else ("stdin", "")
+    (bare.directory / "old.txt").write_bytes("a.test\nm\u00fcnchen.test\n".encode("latin-1"))
+    assert bare.run("add", *source, wrapper=redirected("< old.txt")) == Ended(
+        2,
+        "",
+        "error: 1 of 2 is not a domain name; nothing was added\n"
+        f'  {place}:2: "m\\xfcnchen.test"  bytes that are not UTF-8\n'
+        "hint: correct it (of a file in Latin-1, say, by iconv -f ISO-8859-1 -t UTF-8),"
+        " or pass --skip-invalid to add the other 1\n",
+    )
+    (bare.directory / "old.txt").write_bytes("m\u00fcnchen.test\n".encode("utf-16"))
+    assert bare.run("add", *source, wrapper=redirected("< old.txt")) == Ended(
+        2,
+        "",
+        f"error: cannot read {place}\n  it is UTF-16; UTF-8 is read\n"
+        f"hint: iconv -f UTF-16 -t UTF-8{file} | domainsched add -\n",
+    )
 
 
 def test_a_misspelt_setting_is_told_once_and_is_no_error(queue: Surroundings) -> None:

@@ -234,7 +234,8 @@ def test_a_text_that_is_no_site_is_refused_with_the_reason(text: str, expected: 
         (" a_b.com\n", "a_b.com"),
         ("\x1b]0;owned\x07_.com", "\\x1b]0;owned\\x07_.com"),
         ("a_b\u202emoc.com", "a_b\\u202emoc.com"),
-        ("a_\udcff", "a_\\udcff"),
+        ("a_\udcff", "a_\\xff"),
+        ("a_\ud800", "a_\\ud800"),
         ("x_" + "y" * 100, "x_" + "y" * 77 + "…"),
     ],
 )

@@ -36,6 +36,9 @@ def names(text: str) -> list[str]:
 
 PLAIN = ["a.test\nb.test\n", "\ufeffa.test\r\nb.test", "\n# domain,url\n a.test\n\nb.test\n"]
 CSV = [
+    "domain,name\na.test,A\n# c.test,B\n  # said, by whom\n#\nb.test,C\n",
+    "name,url\n#1 Plumbing,a.test\n# a comment\n#2 Painting,b.test\n",
+    "url,domain\na.test,\n#x,c.test\n,b.test\n",
     "domain\na.test\nb.test\n",
     "\ufeffName,Domain\r\nA,a.test\r\nB,b.test\r\n",
     'id;"URL";x\n1;https://www.a.test/p;x\n\n2;b.test;y\n',
@@ -46,6 +49,7 @@ CSV = [
     "name,website\nA,a.test\nnone,\nshort\nB,b.test\n",
 ]
 JSON_LINES = [
+    '{"domain": "a.test"}\n# a comment\n \n  # another\n{"domain": "b.test"}\n',
     '{"domain": "a.test"}\n{"url": "https://b.test/x"}\n',
     '\ufeff {"Website": "a.test", "name": 1}\r\n\r\n{"domain": null, "url": "b.test"}\r\n',
     '\n{"domain": "a.test", "url": "http://other.test"}\n{"domain": ""}\n{"domain": "b.test"}',
@@ -77,8 +81,9 @@ def test_each_entry_has_the_number_of_its_line(text: str, told: list[tuple[str, 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("a.test", "not JSON"),
-        ('{"url": "a.test"', "not JSON"),
+        ("a.test", "not JSON from character 1 on"),
+        ('{"url": "a.test"', "not JSON from character 17 on"),
+        ('{"url": "a.test",}', "not JSON from character 18 on"),
         ("[" * 20_000, "not JSON"),
         ('["a.test"]', "not a JSON object"),
         ("{}", "none of the keys domain, url, website"),
@@ -108,6 +113,18 @@ def test_a_json_array_is_refused_with_what_is_read(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(text, "stdin")
     assert caught.value.hint == "jq -c '.[]' | domainsched add -"
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_utf16_is_refused_with_what_reads_it(order: str) -> None:
+    mark = "\ufeff".encode(order).decode(errors="surrogateescape")
+    with pytest.raises(UsageError, match="cannot read f x") as caught:
+        read(f"{mark}a\0.\0t\0\n", "f x")
+    assert caught.value.why == "it is UTF-16; UTF-8 is read"
+    assert caught.value.hint == "iconv -f UTF-16 -t UTF-8 'f x' | domainsched add -"
+    with pytest.raises(UsageError) as caught:
+        read(f"{mark}a\0.\0t\0\n", "stdin")
+    assert caught.value.hint == "iconv -f UTF-16 -t UTF-8 | domainsched add -"
 
 
 def test_brackets_alone_make_no_array() -> None:
