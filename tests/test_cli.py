@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -447,6 +448,12 @@ MISTAKES = {
     "process --limit many": (
         "error: --limit: unusable value 'many'\n  not a whole number from 0 up\n"
     ),
+    "process --limit 2147483648": (
+        "error: --limit: unusable value '2147483648'\n  must be at most 999,999,999\n"
+    ),
+    "inspect --limit 99999999999999999999": (
+        "error: --limit: unusable value '99999999999999999999'\n  must be at most 999,999,999\n"
+    ),
     "process --timeout 10m": (
         "error: the lease is too short for the timeout\n"
         "  a claim must outlive the visit it is for, twice over\n"
@@ -548,6 +555,31 @@ def test_a_database_that_is_down_is_told_without_its_password(tmp_path: Path) ->
     )
     verbose = Surroundings(tmp_path, {"DATABASE_URL": url}).run("inspect", "-vv", "--json")
     assert PASSWORD not in verbose.err
+
+
+def test_a_server_without_tls_is_not_taken_for_one_that_is_down(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        declining = Thread(target=_decline_tls, args=(server,), daemon=True)
+        declining.start()
+        port = server.getsockname()[1]
+        url = f"postgresql://app:{PASSWORD}@127.0.0.1:{port}/sites?sslmode=require"
+        ended = Surroundings(tmp_path, {"DATABASE_URL": url}).run("inspect")
+        declining.join(PATIENCE)
+    assert ended == Ended(
+        3,
+        "",
+        f"error: cannot connect to PostgreSQL at 127.0.0.1:{port}/sites as app\n"
+        "  server does not support SSL, but SSL was required\n"
+        "hint: it has no TLS, which sslmode in DATABASE_URL, or PGSSLMODE, asks for\n",
+    )
+
+
+def _decline_tls(server: socket.socket) -> None:
+    """Answer as a PostgreSQL without TLS does (manual, "SSL Session Encryption")."""
+    connection, _ = server.accept()
+    with connection:
+        while connection.recv(8):
+            connection.sendall(b"N")
 
 
 def test_what_is_odd_about_a_url_is_told_where_that_helps(

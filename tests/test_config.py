@@ -220,7 +220,7 @@ BAD = {
     "deadline": ("soon", "not a duration such as 30s, 8m, 1h30m or 2d"),
     "lease": ("1h30", "not a duration such as 30s, 8m, 1h30m or 2d"),
     "grace": ("-5s", "not a duration such as 30s, 8m, 1h30m or 2d"),
-    "max_attempts": ("1234567890", "not a whole number from 1 up"),
+    "max_attempts": ("1234567890", "must be at most 999,999,999"),
     "interval": ("99999d", "longer than 10000 days"),
     "log_format": ("xml", "none of text, json"),
     "log_level": ("trace", "none of debug, info, warning, error"),

@@ -449,6 +449,7 @@ async def test_a_refused_connection_is_explained(guarded: DatabaseUrl, refusal: 
     assert error.what.startswith("cannot connect to PostgreSQL at ")
     assert (why in error.why, error.hint) == (True, hint)
     assert "\n" not in error.why
+    assert "fe_sendauth" not in error.why
     for secret in (PASSWORD, "wrong", "one password", "known"):
         assert secret not in f"{error.what} {error.why}"
 

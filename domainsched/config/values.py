@@ -33,6 +33,8 @@ _LEVELS = {
     "error": logging.ERROR,
 }
 _MAX_SHOWN = 200
+_DIGITS = 9
+"""Any number of so many fits into an integer of PostgreSQL."""
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _LONGEST = timedelta(days=10000)
@@ -75,9 +77,13 @@ def whole(minimum: int) -> Callable[[str], int]:
     """Make a parser for a whole number from `minimum` up."""
 
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,9}", text) or int(text) < minimum:
+        if not re.fullmatch(r"\d+", text):
             raise ValueError(f"not a whole number from {minimum} up")
-        return int(text)
+        if len(text.lstrip("0")) > _DIGITS:
+            raise ValueError(f"must be at most {10**_DIGITS - 1:,}")
+        if (number := int(text)) < minimum:
+            raise ValueError(f"not a whole number from {minimum} up")
+        return number
 
     return parse
 

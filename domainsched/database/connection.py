@@ -360,7 +360,8 @@ def _milliseconds(duration: timedelta) -> str:
 
 
 # Not "pg_hba.conf rejects": so a primary is fenced off before a failover.
-_HOPELESS = ("authentication failed", "does not exist", "no password supplied")
+_NO_TLS = "does not support SSL"
+_HOPELESS = ("authentication failed", "does not exist", "no password supplied", _NO_TLS)
 
 
 def _is_hopeless(text: str) -> bool:
@@ -375,7 +376,7 @@ def _first_line(error: psycopg.Error) -> str:
 
 def _short_reason(text: str) -> str:
     """Cut libpq's preamble: 'connection to server at "h", port 5432 failed: FATAL:  ...'."""
-    reason = re.split(r"failed: |FATAL: +", text)[-1].strip()
+    reason = re.split(r"failed: |FATAL: +|fe_sendauth: ", text)[-1].strip()
     return reason[:1].lower() + reason[1:] if reason else text
 
 
@@ -386,6 +387,8 @@ def _connect_hint(reason: str) -> str:
         return "check the database and user names in DATABASE_URL"
     if "translate host name" in reason or "resolve host" in reason:
         return "check the host name in DATABASE_URL"
+    if _NO_TLS in reason:
+        return "it has no TLS, which sslmode in DATABASE_URL, or PGSSLMODE, asks for"
     if "too many" in reason:
         return "run it again when others have ended"
     return "is the server up and reachable from here?  pg_isready tells"
