@@ -62,7 +62,12 @@ class CreditBudget:
 def used_up(limit: int) -> DomainschedError:
     """Say that there is nothing left to spend."""
     return DomainschedError(
-        f"ScraperAPI: the budget of {limit:,} credits is used up",
-        why="it holds for one run, and is not overdrawn",
+        f"ScraperAPI: the budget of {counted(limit)} is used up",
+        why="it holds for one command, and is not overdrawn",
         hint="raise --scraper-budget, or leave the rest to the next run",
     )
+
+
+def counted(number: int) -> str:
+    """Write `1 credit`, `1,204 credits`."""
+    return f"{number:,} credit{'' if number == 1 else 's'}"

@@ -98,14 +98,20 @@ def _scraper_secrets(settings: Settings) -> tuple[str, ...]:
 
 
 class _ToReport(logging.Handler):
-    """Has the report write what libraries log: it may hold what a site or server said."""
+    """Has the report write what is logged: it may hold what a site or server said.
+
+    A warning of ours is for people; what libraries log, and a bug, is for who looks into it.
+    """
 
     def __init__(self, report: Report) -> None:
         super().__init__()
         self._report = report
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._report.relay(record.levelno, self.format(record))
+        if record.levelno == logging.WARNING and record.name.startswith("domainsched."):
+            self._report.warning(record.getMessage())
+        else:
+            self._report.relay(record.levelno, self.format(record))
 
 
 def _log_to(report: Report) -> None:

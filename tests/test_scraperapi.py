@@ -760,8 +760,23 @@ def test_a_bad_key_leaves_what_is_visited_as_it_is(world: World) -> None:
     _, variables = of_program(world, "fallback", SCRAPER_API_KEY="wrong-0123456789")
     ended = world.run("process", **variables)
     assert ended.code == 0
-    assert "going on without it" in ended.err
+    (warning,) = ended.err.splitlines()
+    assert warning.startswith(
+        "warning: ScraperAPI refuses to serve us (HTTP 401); going on without it: "
+    )
     assert world.column("status") == {"fine.test": "completed", "shop.test": "error"}
+
+
+def test_a_budget_of_one_credit_is_told_as_that(world: World) -> None:
+    world.add("a.test", "b.test")
+    _, variables = of_program(world, "always")
+    ended = world.run("process", "--scraper-budget", "1", **variables)
+    assert ended.code == 1
+    assert ended.err == (
+        "error: ScraperAPI: the budget of 1 credit is used up\n"
+        "  it holds for one command, and is not overdrawn\n"
+        "hint: raise --scraper-budget, or leave the rest to the next run\n"
+    )
 
 
 @pytest.mark.parametrize("mode", ["fallback", "always"])

@@ -22,7 +22,7 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from domainsched.addresses import AddressPolicy
-from domainsched.credit import CreditBudget, Reservation, used_up
+from domainsched.credit import CreditBudget, Reservation, counted, used_up
 from domainsched.dburl import redact
 from domainsched.errors import ConfigError, DomainschedError
 from domainsched.fetch.body import Body, read_body
@@ -120,7 +120,7 @@ class ScraperApi:
         self._settings, self._budget = settings, budget
         if budget.limit < settings.credits:
             raise ConfigError(
-                f"the budget of {budget.limit} credits does not pay for a page",
+                f"the budget of {counted(budget.limit)} does not pay for a page",
                 why=f"one costs {settings.credits} with what is asked for",
                 hint="raise --scraper-budget, or ask for less",
             )
