@@ -195,19 +195,23 @@ async def preview(session: Session, names: Sequence[str]) -> None:
 def stopping(session: Session, stop: Stop, *, flies: bool = True) -> Iterator[None]:
     """Finish on the first signal, within the grace time; leave on the second.
 
-    Nobody is told what is waited for where nothing `flies`.
+    Nobody is told what is waited for, or left, where nothing `flies`.
     """
-    task = asyncio.current_task()
+    task, settings = asyncio.current_task(), session.settings
 
     def announce() -> None:
-        grace = setting(session.settings.grace)
         if flies:
-            told = f"finishing what is in flight, up to {grace}; once more to leave now"
-            session.report.info(told)
+            told = f"finishing what is in flight, up to {setting(settings.grace)}"
+            session.report.info(f"{told}; once more to leave now")
 
     def leave() -> None:
-        if task is not None:
-            task.cancel()
+        if task is None:
+            return
+        is_first = not task.cancelling()
+        task.cancel()
+        if flies and is_first:
+            told = "left at once; what was in flight stays claimed until its lease runs out"
+            session.report.info(f"{told}, within {setting(settings.lease)}")
 
     with stop.on_signals(announce, leave):
         try:

@@ -244,6 +244,8 @@ def test_the_second_signal_ends_it_at_once(world: World, number: Signals, code: 
         ended = program.end()
     assert ended.code == code
     assert "Traceback" not in ended.err
+    left = "left at once; what was in flight stays claimed until its lease runs out, within 15m"
+    assert ended.err.splitlines()[-1] == left
     assert all(has_ended(pid) for pid in family)
     assert world.column("status") == {"done.test": "completed", "endless.test": "processing"}
 
