@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 from domainsched import options, starting
 from domainsched.config import duration, shown
 from domainsched.errors import DomainschedError, ExitCode, UsageError
-from domainsched.files import contents
+from domainsched.files import bounded, contents
 from domainsched.reporting.report import Report, written
 from domainsched.session import Session
 
@@ -300,12 +300,13 @@ def inspect(
     session = _begun(ctx, locals())
     for option, text in (("--like", like), ("--batch", batch), ("--technology", technology)):
         _refuse_empty(option, text)
-    if html is not None or url is not None:
-        _inspect_page(session, html, url)
     age = _duration("--since", since)
     _check_sort(sort)
     described = status or kind or like or batch or technology or expired or since or sort or rows
-    _refuse_mixture(domains, described=bool(described), check=check, schema=schema)
+    lonely = {"a DOMAIN": domains, "--check": check, "--schema": schema, "--html": html}
+    _refuse_mixture(lonely, described=bool(described))
+    if html is not None or url is not None:
+        _inspect_page(session, html, url)
     from domainsched import commands
 
     chosen = commands.Chosen(
@@ -322,12 +323,9 @@ def _check_sort(sort: str | None) -> None:
         raise UsageError(f"--sort: unusable value {shown(sort)!r}", why=why)
 
 
-def _refuse_mixture(
-    domains: list[str] | None, *, described: bool, check: bool, schema: bool
-) -> None:
+def _refuse_mixture(lonely: Mapping[str, object], *, described: bool) -> None:
     """Refuse what would be answered in part only."""
-    lonely = {"--check": check, "--schema": schema, "a DOMAIN": bool(domains)}
-    given = [option for option, is_given in lonely.items() if is_given]
+    given = [option for option, value in lonely.items() if value]
     if given and (described or len(given) > 1):
         why = "it was given together with another argument or option"
         raise UsageError(f"{given[0]} stands alone", why=why)
@@ -338,11 +336,7 @@ def _inspect_page(session: Session, path: str | None, url: str | None) -> None:
         raise UsageError("--html needs --url", why="links on the page are relative to it")
     if path is None:
         raise UsageError("--url needs --html", why="it says where that page comes from")
-    base = _base(url)
-    try:
-        body = contents(Path(path), _MAX_PAGE_BYTES)
-    except OSError as error:
-        raise UsageError(f"cannot read {shown(path)}", why=error.strerror or "") from None
+    base, body = _base(url), _page(path)
     _check_fingerprints(session)
     from domainsched.extract import extract_page
     from domainsched.reporting.answers import page
@@ -352,6 +346,19 @@ def _inspect_page(session: Session, path: str | None, url: str | None) -> None:
     session.report.show(page(columns))
     session.report.details(evidence(columns))
     _exit(session)
+
+
+def _page(path: str) -> bytes:
+    """Read a page from a file, or, as `-`, from standard input."""
+    if path == "-" and sys.stdin is None:
+        raise UsageError("standard input is closed", hint="name a file: --html FILE")
+    try:
+        if path == "-":
+            return bounded(sys.stdin.buffer, _MAX_PAGE_BYTES)
+        return contents(Path(path), _MAX_PAGE_BYTES)
+    except OSError as error:
+        name = "stdin" if path == "-" else shown(path)
+        raise UsageError(f"cannot read {name}", why=error.strerror or "") from None
 
 
 def _check_fingerprints(session: Session) -> None:
@@ -609,6 +616,8 @@ def _misuse(error: typer.TyperException) -> UsageError:
     why = re.sub("^Did you mean (.*)", r"is it \1?", why)
     command = [name for name in sys.argv[1:2] if name in _NAMES]
     hint = " ".join(("domainsched", *command, "--help"))
+    if what.startswith("No such option") and sys.argv[1:2] and sys.argv[1].startswith("-"):
+        hint = f"options stand behind the command; {hint}"
     return UsageError(_lowered(what), why=_lowered(why), hint=hint)
 
 

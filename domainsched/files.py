@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 _MAX_FILE_BYTES = 64 * 1024
 
@@ -21,7 +22,16 @@ def contents(path: Path, limit_bytes: int = _MAX_FILE_BYTES) -> bytes:
         is_devnull = os.path.samestat(status, Path(os.devnull).stat())
         if not stat.S_ISREG(status.st_mode) and not is_devnull:
             raise OSError(errno.EINVAL, "it is not a regular file")
-        data = file.read(limit_bytes + 1)
+        return bounded(file, limit_bytes)
+
+
+def bounded(stream: BinaryIO, limit_bytes: int) -> bytes:
+    """Read a stream to its end.
+
+    Raises:
+        OSError: it cannot be read, or there is more than `limit_bytes`.
+    """
+    data = stream.read(limit_bytes + 1)
     if len(data) > limit_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {limit_bytes // 1024:,} KB")
     return data

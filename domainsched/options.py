@@ -34,10 +34,20 @@ InFormat = Annotated[
     ),
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colours.  [env: NO_COLOR]")]
+
+
+def _settings_file(text: str) -> Path:
+    if not text:
+        raise UsageError("--env-file: unusable value ''", why="it is empty")
+    return Path(text)
+
+
 EnvFile = Annotated[
     Path | None,
     typer.Option(
-        metavar="PATH", help="Read settings from here.  [env: DOMAINSCHED_ENV_FILE; default: .env]"
+        metavar="PATH",
+        parser=_settings_file,
+        help="Read settings from here.  [env: DOMAINSCHED_ENV_FILE; default: .env]",
     ),
 ]
 # Typer would list the type, "list[str]"; what a DOMAIN is stands in each command's text.
@@ -196,7 +206,8 @@ Check = Annotated[
     bool, typer.Option("--check", help="Check database, table and rights: the smoke test.")
 ]
 Html = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Show what a visit would store of this page.")
+    str | None,
+    typer.Option(metavar="FILE", help="Show what a visit would store of this page; - for stdin."),
 ]
 Url = Annotated[
     str | None, typer.Option(metavar="URL", help="Where the page of --html comes from.")

@@ -437,6 +437,17 @@ MISTAKES = {
     "inspect --html page.html --url nonsense": (
         "error: --url is not an http or https URL with a host\n"
     ),
+    "inspect --html page.html --url http://a.test/ --status error": (
+        "error: --html stands alone\n  it was given together with another argument or option\n"
+    ),
+    "inspect a.test --html page.html --url http://a.test/": (
+        "error: a DOMAIN stands alone\n  it was given together with another argument or option\n"
+    ),
+    "inspect --env-file=": "error: --env-file: unusable value ''\n  it is empty\n",
+    "--env-file x inspect": (
+        "error: no such option: --env-file\n"
+        "hint: options stand behind the command; domainsched --help\n"
+    ),
     "inspect --html nowhere.html --url http://a.test/": (
         "error: cannot read nowhere.html\n  No such file or directory\n"
     ),
@@ -1965,6 +1976,19 @@ def test_a_page_is_inspected_without_a_database(bare: Surroundings) -> None:
     assert "Hugo 0.1: Static site generator" in bare.run(*arguments, "-v").err
     (columns,) = bare.run(*arguments, "--json").records
     assert columns["favicon_url"] == "https://a.test/favicon.ico"
+
+
+def test_a_page_may_come_from_stdin(bare: Surroundings) -> None:
+    (bare.directory / "page.html").write_text("<title>Hello</title>")
+    (bare.directory / "large").write_bytes(b" " * (10 * 1024 * 1024 + 1))
+    arguments = ("inspect", "--html", "-", "--url", "https://a.test/")
+    ended = bare.run(*arguments, wrapper=redirected("< page.html"))
+    assert ended.out.startswith("title\tHello\n")
+    for redirection, told in (
+        ("< large", "error: cannot read stdin\n  it is larger than 10,240 KB\n"),
+        ("<&-", "error: standard input is closed\nhint: name a file: --html FILE\n"),
+    ):
+        assert bare.run(*arguments, wrapper=redirected(redirection)) == Ended(2, "", told)
 
 
 @pytest.mark.parametrize(
