@@ -1013,8 +1013,8 @@ def test_a_sheet_of_leads_is_added_as_a_batch(queue: Surroundings) -> None:
     assert refused == Ended(
         2,
         "",
-        "error: 1 of 4 is not a domain name; nothing was added\n"
-        '  more.jsonl:2: "…"  its url is not a text\n'
+        "error: 1 of 4 holds no domain name; nothing was added\n"
+        "  more.jsonl:2: its url is not a text\n"
         "hint: correct it, or pass --skip-invalid to add the other 3\n",
     )
     taken = in_terminal(queue, "add", *files, "--skip-invalid")
