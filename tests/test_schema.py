@@ -992,3 +992,20 @@ async def test_a_status_with_just_enough_room_serves(database: Place, kind: str)
         database, f"CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status {kind})"
     )
     assert (await init_in(database)).missing == ()
+
+
+async def test_a_status_of_a_type_that_we_may_not_name_serves(
+    database: Place, guest: Place
+) -> None:
+    execute(
+        database,
+        "CREATE SCHEMA theirs; CREATE TYPE theirs.word AS ENUM ('pending', 'processing',"
+        " 'completed', 'error'); CREATE TABLE domains (id uuid PRIMARY KEY DEFAULT"
+        " gen_random_uuid(), domain text UNIQUE, status theirs.word)",
+    )
+    await init_in(database)
+    user = guest.keywords["user"]
+    execute(database, f'GRANT SELECT, INSERT, UPDATE ON domains TO "{user}"')
+    async with opened(guest) as client:
+        store = Store(client, await usable_table(client, NAME))
+        assert await store.add(["a.test"], Order(UUID(TENANT))) == Added(added=1)
