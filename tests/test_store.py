@@ -259,6 +259,22 @@ async def test_two_may_add_the_same_at_once(either: Bench) -> None:
     assert in_queue(either) == names
 
 
+@pytest.mark.parametrize(
+    ("text", "time"), [("updated_at", "last_scan"), ("last_scan", "updated_at")]
+)
+async def test_an_age_goes_by_the_column_that_tells_times(
+    database: Place, text: str, time: str
+) -> None:
+    async with benched(database) as bench:
+        bench.add("old.test", status="'completed'")
+        bench.execute(f"ALTER TABLE domains DROP {text}, ADD {text} text DEFAULT 'yesterday'")
+        bench.execute(f"UPDATE domains SET {time} = now() - interval '2 days'")
+        store = Store(bench.database, await usable_table(bench.database, TableName("domains")))
+        for age, number in ((timedelta(days=1), 1), (timedelta(days=3), 0)):
+            assert await store.reach(Selection(older_than=age)) == Reach(number, 0)
+            assert await store.reach(Selection(since=age)) == Reach(1 - number, 0)
+
+
 async def test_a_plain_table_without_tenants_and_times_serves(database: Place) -> None:
     with database.connect() as connection:
         connection.execute(

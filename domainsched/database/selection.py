@@ -132,16 +132,16 @@ class Conditions:
         return parts
 
     def _age(self, option: str, *columns: str) -> tuple[sql.Identifier, sql.SQL]:
-        """Choose the first of the columns that the table has; also write "now" for it."""
+        """Choose the first of the columns that tells times; also write "now" for it."""
         check_moment(self._table, option)
-        column = next(column for column in columns if column in self._table.columns)
+        column = self._table.moments(*columns)[0]
         return sql.Identifier(column), self._table.now(column)
 
     def _older(self, option: str, *columns: str) -> sql.Composable:
         """Go by the first of the columns; where it is empty in a row, by the next."""
         check_moment(self._table, option)
         written: sql.Composable = sql.SQL("false")
-        for column in reversed([each for each in columns if each in self._table.columns]):
+        for column in reversed(self._table.moments(*columns)):
             written = _OLDER.format(
                 column=sql.Identifier(column), now=self._table.now(column), other=written
             )
