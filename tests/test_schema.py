@@ -23,7 +23,7 @@ from proxy import Link, proxied
 import domainsched
 from domainsched.columns import PURPOSES
 from domainsched.database import schema
-from domainsched.database.adding import Order
+from domainsched.database.adding import Adding, Order
 from domainsched.database.catalogue import find_table, usable_table
 from domainsched.database.connection import Database
 from domainsched.database.queue import RESULT_COLUMNS
@@ -782,6 +782,38 @@ async def test_a_table_that_allows_twins_is_looked_through_for_what_is_there(
         store, order = Store(client, table), Order(UUID(TENANT))
         assert await store.add(["a.test"], order) == Added(added=1)
         assert await store.add(["a.test", "b.test"], order) == Added(added=1, present=1)
+
+
+async def test_a_tenant_that_is_a_text_is_no_hindrance(database: Place) -> None:
+    execute(
+        database,
+        "CREATE TABLE domains (id serial PRIMARY KEY, tenant_id varchar(36), domain text,"
+        " status text, UNIQUE (tenant_id, domain))",
+    )
+    table = await init_in(database)
+    async with opened(database) as client:
+        store, order = Store(client, table), Order(UUID(TENANT))
+        assert await store.add(["a.test"], order) == Added(added=1)
+        assert await store.add(["a.test", "b.test"], order) == Added(added=1, present=1)
+        again = await store.add(["a.test"], Order(UUID(TENANT), requeue=True))
+        assert again == Added(present=1, requeued=1)
+
+
+async def test_what_no_index_serves_is_not_looked_up_name_by_name(database: Place) -> None:
+    """A `citext` or `char(n)` is compared as text: each name would read the whole table."""
+    execute(
+        database,
+        "CREATE TABLE domains (id serial PRIMARY KEY, domain char(63) UNIQUE, status text)",
+    )
+    table = await init_in(database)
+    names = [f"{number}.test" for number in range(50)]
+    async with opened(database) as client, client.transaction() as cursor:
+        assert (await Adding(cursor, table, Order(UUID(TENANT)), None).all(names)).added == 50
+        await cursor.execute(
+            "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'domains'"
+        )
+        (scans,) = await cursor.fetchone() or (None,)
+        assert scans < 10
 
 
 UNFIT_TO_ADD = {

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from domainsched.database.connection import Cursor
 from domainsched.database.selection import LEASED, check_batch, has_foreign, odd_forms, same_tenant
-from domainsched.database.table import WHOLE, Table
+from domainsched.database.table import WHOLE, Table, plain_type
 from domainsched.errors import UsageError
 from domainsched.models import Added
 from domainsched.names import spellings
@@ -31,6 +31,9 @@ ON CONFLICT DO NOTHING
 """)
 _NEW = sql.SQL("""
 WHERE NOT EXISTS (SELECT FROM {table} AS d WHERE d.domain = i.name{tenant} OFFSET 0)""")
+
+_INDEXED = frozenset({"text", "character varying"})
+"""Types of names whose index serves a comparison with a text."""
 
 _PRESENT = sql.SQL("""
 SELECT DISTINCT i.name FROM unnest(%(of)s::text[], %(spelled)s::text[]) AS i(name, spelling)
@@ -240,14 +243,20 @@ class Adding:
             table=self.table.identifier,
             columns=sql.SQL(", ").join(map(sql.Identifier, values)),
             values=sql.SQL(", ").join(values.values()),
-            new=self._new() if self._met and not self._foreign else sql.SQL(""),
+            new=self._new() if self._met else sql.SQL(""),
         )
         words = {"names": " ".join(names), "count": len(names)}
         await self.cursor.execute(query, self._values(words))
         return self.cursor.rowcount
 
-    def _new(self) -> sql.Composed:
-        """Leave out what a unique index would; where there is none, it has been looked for."""
+    def _new(self) -> sql.Composable:
+        """Leave out what a unique index would; where there is none, it has been looked for.
+
+        A citext or char(n) is compared as text, which its index does not serve: each name would
+        read the whole table.
+        """
+        if self._foreign or plain_type(self.table.columns["domain"]) not in _INDEXED:
+            return sql.SQL("")
         tenant = same_tenant(self.table, self.order.tenant)
         return _NEW.format(table=self.table.identifier, tenant=tenant)
 
@@ -273,7 +282,7 @@ class Adding:
         limited = sql.SQL(" AND d.tenant_id = %(limited)s" if self.limited else "")
         return self._same() + limited
 
-    def _same(self) -> sql.SQL:
+    def _same(self) -> sql.Composable:
         """Look at the tenant's rows; and at nobody's, unless only the tenant's may be touched."""
         return same_tenant(self.table, self.order.tenant, or_nobody=self.limited is None)
 

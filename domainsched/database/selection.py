@@ -272,13 +272,14 @@ async def odd_forms(
     return found
 
 
-def same_tenant(table: Table, tenant: UUID | None, *, or_nobody: bool = False) -> sql.SQL:
+def same_tenant(table: Table, tenant: UUID | None, *, or_nobody: bool = False) -> sql.Composable:
     """Look only at the tenant's rows, where another's may have the same name.
 
-    Rows without a tenant may count as the tenant's.
+    Rows without a tenant may count as the tenant's. The column may be a text.
     """
     if tenant is None or not table.unique_per_tenant:
         return sql.SQL("")
+    mine = sql.SQL("d.tenant_id = %(tenant)s::{}").format(table.type_of("tenant_id"))
     if or_nobody:
-        return sql.SQL(" AND (d.tenant_id = %(tenant)s OR d.tenant_id IS NULL)")
-    return sql.SQL(" AND d.tenant_id = %(tenant)s")
+        return sql.SQL(" AND ({} OR d.tenant_id IS NULL)").format(mine)
+    return sql.SQL(" AND {}").format(mine)
