@@ -15,7 +15,7 @@ from domainsched.database.catalogue import columns_of, find_table, qualified, us
 from domainsched.database.connection import Database
 from domainsched.database.selection import Selection, check_tenant, in_ascii
 from domainsched.database.store import Store
-from domainsched.database.table import READING, Table, grant
+from domainsched.database.table import OPTIONAL_COLUMNS, READING, Table, grant
 from domainsched.errors import (
     DomainschedError,
     UsageError,
@@ -361,5 +361,11 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
         if found is not None and not yes:
             report.ask("\n".join(texts), f"Execute this on {where}? [y/N] ", "y", "yes")
         table = await schema.init(place.database, place.name, settings.lease)
-    report.initialised(f"{table.schema}.{table.name}", texts, done=True)
+    left = [column for column in OPTIONAL_COLUMNS if column not in table.columns]
+    report.initialised(f"{table.schema}.{table.name}", [] if left else texts, done=True)
+    if left:
+        report.warning(
+            f"it stays without {', '.join(left)}, which only its owner may add",
+            "nothing is lost, but for what goes by them; have the owner execute: domainsched init",
+        )
     _warn_of_short(report, table)

@@ -1430,6 +1430,45 @@ def role_of(surroundings: Surroundings) -> str:
     return str(urlsplit(surroundings.environment["DATABASE_URL"]).username)
 
 
+def test_init_says_what_it_may_not_add(reader: Surroundings, table: Database) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP last_scan")
+    ended = reader.run("init", "--yes")
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err.startswith(
+        "warning: it stays without last_scan, which only its owner may add\nhint: nothing is lost"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"), [("text", "some day"), ("date", "2026-11-22"), ("integer", "7")]
+)
+def test_a_column_of_somebody_else_s_is_listed_as_it_is(
+    queue: Surroundings, table: Database, kind: str, shown: str
+) -> None:
+    with table.connect() as connection:
+        connection.execute(
+            f"ALTER TABLE domains DROP updated_at, ADD updated_at {kind} DEFAULT '{shown}'"
+        )
+    ended = queue.run("inspect", "--status", "error")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.split("\t")[3] == shown
+    assert shown in in_terminal(queue, "inspect", "--status", "error", columns=120).out
+
+
+def test_changes_are_not_looked_for_where_no_column_tells_them(
+    queue: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute(
+            "ALTER TABLE domains DROP last_scan, DROP updated_at, ADD updated_at text"
+        )
+    for arguments in ("watch --observe", "inspect --since 1h"):
+        ended = queue.run(*arguments.split())
+        assert (ended.code, ended.out) == (2, "")
+        assert "neither last_scan nor updated_at, of a type for times" in ended.err
+
+
 def test_the_smoke_test_tells_who_may_only_read_so(reader: Surroundings) -> None:
     role = role_of(reader)
     ended = reader.run("inspect", "--check")

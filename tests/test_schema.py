@@ -743,6 +743,15 @@ async def test_who_does_not_own_the_table_cannot_add_to_it(database: Place, gues
     assert "must be owner of table domains" in caught.value.why
 
 
+async def test_what_a_table_may_do_without_only_its_owner_adds(
+    database: Place, guest: Place
+) -> None:
+    await init_in(database)
+    execute(database, "ALTER TABLE domains DROP last_scan, DROP batch_id")
+    assert not {"last_scan", "batch_id"} & (await init_in(guest)).columns.keys()
+    assert {"last_scan", "batch_id"} <= (await init_in(database)).columns.keys()
+
+
 async def test_who_may_not_create_is_told(database: Place, guest: Place) -> None:
     execute(database, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     with pytest.raises(DatabaseError, match="for want of a right") as caught:
@@ -1024,6 +1033,19 @@ async def test_a_status_with_just_enough_room_serves(database: Place, kind: str)
         database, f"CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status {kind})"
     )
     assert (await init_in(database)).missing == ()
+
+
+async def test_a_status_whose_own_check_raises_is_told_as_any_other(database: Place) -> None:
+    execute(
+        database,
+        "CREATE FUNCTION picky(text) RETURNS boolean LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'not %', $1; END $$;"
+        " CREATE DOMAIN strict AS text CHECK (picky(VALUE));"
+        " CREATE TABLE domains (id serial PRIMARY KEY, domain text UNIQUE, status strict)",
+    )
+    with pytest.raises(SchemaMismatch, match="the column status of table") as caught:
+        await init_in(database)
+    assert caught.value.why == "its type strict refuses them: not pending"
 
 
 async def test_a_status_of_a_type_that_we_may_not_name_serves(

@@ -247,7 +247,7 @@ async def _check_words(cursor: Cursor, name: str, kind: str) -> None:
         kept = await kept_as(cursor, kind, list(Status))
     except pg_errors.InsufficientPrivilege:
         return
-    except (psycopg.DataError, psycopg.IntegrityError) as error:
+    except (psycopg.DataError, psycopg.IntegrityError, pg_errors.RaiseException) as error:
         lost, why = list(Status), f"refuses them: {error.diag.message_primary}"
     else:
         wrong = {word: text for word, text in zip(Status, kept, strict=True) if word != text}

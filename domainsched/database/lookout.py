@@ -68,7 +68,7 @@ class Lookout:
     def __init__(self, database: Database, table: Table, *, tenant: UUID | None = None) -> None:
         self._database = database
         self._tenant = tenant
-        changed = next((c for c in ("updated_at", "last_scan") if c in table.columns), None)
+        changed = next((c for c in ("updated_at", "last_scan") if table.stamp(c)), None)
         self._tells_changes = changed is not None
         column = sql.Identifier(changed or "due_at")
         now = table.now(changed or "due_at")

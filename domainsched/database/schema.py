@@ -63,6 +63,8 @@ def _for_index(table: Table | None) -> list[sql.Composed]:
 async def init(database: Database, name: TableName, lease: timedelta) -> Table:
     """Create the table, or add what an existing one lacks. Idempotent; processes may race.
 
+    What a table may do without it does without where another role owns it.
+
     Raises:
         DatabaseError: a right is missing, a stranger's lock did not go away, the database is away.
     """
@@ -88,7 +90,9 @@ async def _make(database: Database, name: TableName, lease: timedelta) -> Table:
         table = await find(cursor, name)
         for statement in _transactional(table, name, lease):
             if statement == _storage(name):
-                await _attempt(cursor, statement)
+                await _attempt(cursor, statement, psycopg.Error)
+            elif table is not None and not table.missing:  # it may do without what is added
+                await _attempt(cursor, statement, pg_errors.InsufficientPrivilege)
             else:
                 await cursor.execute(statement)
         found = await find(cursor, name)
@@ -100,9 +104,9 @@ async def _make(database: Database, name: TableName, lease: timedelta) -> Table:
     return found
 
 
-async def _attempt(cursor: Cursor, statement: sql.Composed) -> None:
-    """Execute it, or do without on an engine that does not know it."""
-    with contextlib.suppress(psycopg.Error):
+async def _attempt(cursor: Cursor, statement: sql.Composed, refusal: type[psycopg.Error]) -> None:
+    """Execute it, or do without: an engine may not know it, or we may not."""
+    with contextlib.suppress(refusal):
         async with cursor.connection.transaction():
             await cursor.execute(statement)
 

@@ -215,11 +215,11 @@ def check_moment(table: Table, option: str) -> None:
     Raises:
         UsageError: it has no column for that.
     """
-    if {"last_scan", "updated_at"}.isdisjoint(table.columns):
+    if not table.moments("last_scan", "updated_at"):
         where = f"{table.schema}.{table.name}"
         raise UsageError(
             f"{option} needs a column that says when a domain was last visited",
-            why="the table has neither last_scan nor updated_at",
+            why="the table has neither last_scan nor updated_at, of a type for times",
             hint=f"domainsched init, or: ALTER TABLE {where} ADD COLUMN last_scan timestamptz;",
         )
 

@@ -149,8 +149,11 @@ class Store:
             if isinstance(
                 error.__cause__, pg_errors.NotNullViolation | pg_errors.InsufficientPrivilege
             ):
-                mended = [obstacle.hint for obstacle in await self.obstacles()]
-                error.hint = "\n".join(mended) or error.hint
+                with contextlib.suppress(
+                    DatabaseError
+                ):  # gone meanwhile: what went wrong before is told
+                    mended = [obstacle.hint for obstacle in await self.obstacles()]
+                    error.hint = "\n".join(mended) or error.hint
             raise
 
     async def obstacles(self) -> list[Obstacle]:

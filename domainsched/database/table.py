@@ -182,10 +182,9 @@ class Table:
         return sql.SQL("statement_timestamp()")
 
     def moments(self, *columns: str) -> list[str]:
-        """Which of the columns tell times; where no type says so, all that the table has."""
-        present = [column for column in columns if column in self.columns]
-        told = [each for each in present if plain_type(self.columns[each]) in {*_MOMENT, "date"}]
-        return told or present
+        """Which of the columns tell times, by their types."""
+        kinds = {*_MOMENT, "date"}
+        return [each for each in columns if plain_type(self.columns.get(each, "")) in kinds]
 
     def can_hold(self, column: str, kind: str) -> bool:
         """Whether the table has the column, for values of this kind; "any" is told by no type."""

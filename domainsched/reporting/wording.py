@@ -292,6 +292,12 @@ def _advice(glance: Glance, limit: int) -> str:
     return next_at(upcoming.next_due)
 
 
+def updated(row: Row, write: Write) -> str:
+    """Say when a row was last written; what a column for something else holds, as it is."""
+    instant = row.get("updated_at")
+    return write(instant) if isinstance(instant, datetime) else str(jsonable(instant) or "")
+
+
 def public(row: Row) -> dict[str, object]:
     """Leave out the fence of a claim: it is nobody's business but its worker's."""
     shown = {key: value for key, value in row.items() if key != "claim_token"}
@@ -304,7 +310,7 @@ def plain(row: Row) -> tuple[object, ...]:
         site_record(row["domain"]) or "",
         row["status"],
         row["attempts"],
-        stamp(row.get("updated_at")),
+        updated(row, stamp),
         row["last_error_kind"] or "",
         held(row, stamp) or row["last_error"] or row.get("title") or "",
     )
@@ -393,7 +399,7 @@ def table(rows: Sequence[Row], columns: int) -> Iterable[str]:
             printable(site(row["domain"])),
             fitted(printable(row["status"]), 10).rstrip(),
             f"{row['attempts']:>5}",
-            ago(row.get("updated_at")),
+            updated(row, ago),
             printable(held(row) or because(row) or row.get("title") or ""),
         )
         for row in rows
