@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from domainsched.config import shown
-from domainsched.connect import opened, opened_table, remarks
+from domainsched.connect import Opened, opened, opened_table, remarks
 from domainsched.database import schema
 from domainsched.database.adding import Order
 from domainsched.database.catalogue import columns_of, find_table, qualified, usable_table
@@ -16,10 +16,7 @@ from domainsched.database.connection import Database
 from domainsched.database.selection import Selection, check_tenant, in_ascii
 from domainsched.database.store import Store
 from domainsched.database.table import OPTIONAL_COLUMNS, READING, Table, grant
-from domainsched.errors import (
-    DomainschedError,
-    UsageError,
-)
+from domainsched.errors import DatabaseError, DomainschedError, UsageError
 from domainsched.intake import Intake
 from domainsched.models import BatchProgress, Kind, Status
 from domainsched.names import canonical
@@ -187,13 +184,23 @@ async def check(session: Session) -> None:
     async with opened_table(session, rights=READING) as (database, table):
         store = Store(database, table, tenant=session.settings.tenant)
         report.show(answers.check(await store.check()))
-        may_add = "INSERT" not in table.lacks_rights
-        obstacles = await store.obstacles() if may_add else []
-    _remark(report, database)
+        _remark(report, database)
+        await _warn_of_table(report, database, table)
+
+
+async def _warn_of_table(report: Report, database: Database, table: Table) -> None:
+    """Tell of all that an otherwise good table would surprise somebody with."""
+    if "tenant_id" in table.columns and not table.has_tenants:
+        kind = table.columns["tenant_id"]
+        report.warning(
+            f"the column tenant_id of {table.schema}.{table.name} is {kind}, not uuid",
+            "it is left alone: a site is there once, whoever's it is",
+        )
     _warn_of_short(report, table)
     if table.lacks_rights:
         lacking = ", ".join(table.lacks_rights)
         report.warning(f'role "{table.role}" may only inspect: no {lacking}', grant(table))
+    obstacles = [] if "INSERT" in table.lacks_rights else await Store(database, table).obstacles()
     for obstacle in obstacles:
         report.warning(obstacle.what, obstacle.hint)
 
@@ -237,7 +244,7 @@ async def show_schema(session: Session) -> None:
         if table is None:
             table = await usable_table(database, name)
     if table.missing:
-        report.warning(f"it lacks {', '.join(table.missing)}", "domainsched init")
+        report.warning(f"it lacks {', '.join(table.missing)}", table.init_hint)
 
 
 @dataclass(frozen=True)
@@ -353,19 +360,37 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
             where = f"{found.schema}.{found.name}"
         wanted = schema.statements(found, place.name, settings.lease)
         texts = [f"{statement.as_string().strip()};" for statement in wanted]
-        if dry_run or not wanted:
-            report.initialised(where, texts, done=not wanted)
-            if found is not None:
-                _warn_of_short(report, found)
-            return
-        if found is not None and not yes:
-            report.ask("\n".join(texts), f"Execute this on {where}? [y/N] ", "y", "yes")
-        table = await schema.init(place.database, place.name, settings.lease)
+        lacking = await _hindrance(place, found) if wanted else None
+        table = found
+        if wanted and not dry_run:
+            if lacking:
+                raise lacking
+            if found is not None and not yes:
+                report.ask("\n".join(texts), f"Execute this on {where}? [y/N] ", "y", "yes")
+            table = await schema.init(place.database, place.name, settings.lease)
+            where = f"{table.schema}.{table.name}"
+        report.initialised(where, texts, done=not (wanted and dry_run))
+        if lacking:
+            report.warning(f"this would be refused: {lacking.what}", lacking.hint)
+        elif table is not None:
+            _warn_of_left(report, table)
+        if table is not None:
+            await _warn_of_table(report, place.database, table)
+
+
+async def _hindrance(place: Opened, table: Table | None) -> DatabaseError | None:
+    async def operation() -> DatabaseError | None:
+        async with place.database.transaction(read_only=True) as cursor:
+            return await schema.hindrance(cursor, place.name, table)
+
+    return await place.database.run(operation)
+
+
+def _warn_of_left(report: Report, table: Table) -> None:
+    """Name what `init` would add, but need not, and may not."""
     left = [column for column in OPTIONAL_COLUMNS if column not in table.columns]
-    report.initialised(f"{table.schema}.{table.name}", [] if left else texts, done=True)
-    if left:
+    if left and not table.is_owned:
         report.warning(
             f"it stays without {', '.join(left)}, which only its owner may add",
-            "nothing is lost, but for what goes by them; have the owner execute: domainsched init",
+            f"nothing is lost, but for what goes by them; {table.init_hint}",
         )
-    _warn_of_short(report, table)

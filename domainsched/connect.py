@@ -14,10 +14,13 @@ from domainsched.database.catalogue import usable_table
 from domainsched.database.connection import Database
 from domainsched.database.schema import init
 from domainsched.database.selection import check_tenant
+from domainsched.database.store import Store
 from domainsched.database.table import RIGHTS, Table, TableName
 from domainsched.errors import ConfigError, DatabaseError
 from domainsched.files import contents
 from domainsched.session import Session
+
+_LOOKED = "looked in the environment and in ./.env; --env-file names another file"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Opened:
 
     database: Database
     name: TableName
-    is_embedded: bool
+    embedded: embedded.EmbeddedServer | None
 
 
 @asynccontextmanager
@@ -34,7 +37,7 @@ async def opened(session: Session, *, may_be_new: bool = False) -> AsyncIterator
     """Open the database that the settings name, or start the embedded one.
 
     Who asks for what is in it is warned where the embedded one had to be made, unless it
-    `may_be_new`: then the URL was forgotten, or is in another directory's .env.
+    `may_be_new`: perhaps the URL was forgotten, or is in another directory's .env.
 
     Raises:
         ConfigError: the URL cannot be used.
@@ -48,7 +51,7 @@ async def opened(session: Session, *, may_be_new: bool = False) -> AsyncIterator
         name = TableName.parse(settings.table, schema=url.schema)
         try:
             async with Database(url) as database:
-                yield Opened(database, name, is_embedded=False)
+                yield Opened(database, name, None)
         except DatabaseError as error:
             if type(error) is DatabaseError and not session.report.tells_details:
                 error.why = "\n".join((error.why, *notes))
@@ -58,11 +61,10 @@ async def opened(session: Session, *, may_be_new: bool = False) -> AsyncIterator
         session.announce(f"using the embedded database in {server.home}")
         if server.is_new and not may_be_new:
             session.warn(
-                f"DATABASE_URL is not set; made a new, empty database in {server.home}",
-                "looked in the environment and in ./.env; --env-file names another file",
+                f"DATABASE_URL is not set; made a new, empty database in {server.home}", _LOOKED
             )
         async with Database(dburl.DatabaseUrl(server.connection_keywords)) as database:
-            yield Opened(database, TableName.parse(settings.table), is_embedded=True)
+            yield Opened(database, TableName.parse(settings.table), server)
 
 
 @asynccontextmanager
@@ -78,12 +80,21 @@ async def opened_table(
     """
     settings = session.settings
     async with opened(session, may_be_new=may_be_new) as place:
-        if place.is_embedded:
+        if place.embedded:
             table = await init(place.database, place.name, settings.lease)
+            if not may_be_new and not place.embedded.is_new:
+                await _warn_of_empty(session, place, table)
         else:
             table = await usable_table(place.database, place.name, rights)
         check_tenant(table, settings.tenant)
         yield place.database, table
+
+
+async def _warn_of_empty(session: Session, place: Opened, table: Table) -> None:
+    """Warn again, each time: the first warning may have been missed."""
+    if place.embedded and await Store(place.database, table).is_empty():
+        where = place.embedded.home
+        session.warn(f"DATABASE_URL is not set; the database in {where} has no domains", _LOOKED)
 
 
 def remarks(url: dburl.DatabaseUrl) -> list[str]:

@@ -920,13 +920,17 @@ def test_a_database_that_was_made_for_want_of_another_is_told_where_nobody_sees_
         piped, added, shown = (
             Surroundings(tmp_path, {"DOMAINSCHED_HOME": str(home)}) for home in homes
         )
-        warning = (
-            "warning: DATABASE_URL is not set; made a new, empty database in"
-            f" {directory / 'piped'}\n"
-            "hint: looked in the environment and in ./.env; --env-file names another file\n"
+        where = directory / "piped"
+        made, empty = (
+            f"made a new, empty database in {where}",
+            f"the database in {where} has no domains",
         )
-        assert piped.run("process") == Ended(0, "", warning)
-        assert piped.run("process") == Ended(0, "", "")
+        hint = "looked in the environment and in ./.env; --env-file names another file"
+        for told in (made, empty, empty):
+            warning = f"warning: DATABASE_URL is not set; {told}\nhint: {hint}\n"
+            assert piped.run("process") == Ended(0, "", warning)
+        assert piped.run("add", "a.test").err == ""
+        assert piped.run("inspect", "a.test").err == ""
         assert added.run("add", "a.test") == Ended(0, "", "")
         seen = f"using the embedded database in {directory / 'shown'}\nno domain matches\n"
         assert in_terminal(shown, "inspect", "--kind", "dns").err == seen
@@ -1155,7 +1159,7 @@ def test_the_smoke_test_warns_of_what_keeps_add_from_working(
     assert told.code == 0
     warnings = re.findall(r"warning: add leaves the column (\w+) of public.domains empty", told.err)
     assert (warnings, told.err.count("\nhint: ")) == (["id", "owner"], 2)
-    assert queue.run("init").err == "", "others may add the rows"
+    assert queue.run("init").err == told.err
 
 
 @pytest.mark.parametrize("command", ["inspect", "reset --dry-run"])
@@ -1433,11 +1437,76 @@ def role_of(surroundings: Surroundings) -> str:
 def test_init_says_what_it_may_not_add(reader: Surroundings, table: Database) -> None:
     with table.connect() as connection:
         connection.execute("ALTER TABLE domains DROP last_scan")
-    ended = reader.run("init", "--yes")
-    assert (ended.code, ended.out) == (0, "")
-    assert ended.err.startswith(
-        "warning: it stays without last_scan, which only its owner may add\nhint: nothing is lost"
+    for options in ("--yes", "--dry-run"):
+        ended = reader.run("init", options)
+        assert (ended.code, ended.out) == (0, "")
+        assert ended.err.startswith(
+            "warning: it stays without last_scan, which only its owner may add\n"
+            "hint: nothing is lost, but for what goes by them; have its owner, role"
+        )
+
+
+def test_who_does_not_own_the_table_is_told_who_can_complete_it(
+    reader: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains DROP claimed_by")
+    who, owner = role_of(reader), table.keywords["user"]
+    what = f'role "{who}" does not own table public.domains'
+    hint = f'hint: have its owner, role "{owner}", do: domainsched init\n'
+    refused = reader.run("init", "--yes")
+    told = f"error: {what}\n  it lacks claimed_by text\n{hint}"
+    assert refused == Ended(3, "", told)
+    assert reader.run("init") == Ended(3, "", told), "nobody is asked what cannot be done"
+    dry = reader.run("init", "--dry-run")
+    assert (dry.code, "ADD COLUMN IF NOT EXISTS" in dry.out) == (0, True)
+    assert dry.err.startswith(f"warning: this would be refused: {what}\n{hint}")
+    for command in ("process", "inspect", "inspect --schema"):
+        assert reader.run(*command.split()).err.endswith(hint)
+
+
+def test_who_may_not_create_a_table_is_told_the_right(
+    reader: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    what = f'role "{role_of(reader)}" may not create anything in the schema public'
+    new = replace(reader, variables={**reader.variables, "DOMAINSCHED_TABLE": "other"})
+    ended = new.run("init")
+    assert (ended.code, ended.out) == (3, "")
+    what, why, hint = ended.err.splitlines()
+    assert why == "  the table is to be made there"
+    assert (
+        new.run("init", "--dry-run").err == f"warning: this would be refused: {what[7:]}\n{hint}\n"
     )
+    with table.connect() as connection:
+        connection.execute(hint.removeprefix("hint: "))
+    assert new.run("init").code == 0
+
+
+@pytest.mark.parametrize("kind", ["integer", "text"])
+def test_a_tenant_that_is_no_uuid_is_left_alone(
+    plain: Surroundings, table: Database, kind: str
+) -> None:
+    with table.connect() as connection:
+        connection.execute(f"ALTER TABLE domains ADD tenant_id {kind}")
+    note = (
+        f"warning: the column tenant_id of public.domains is {kind}, not uuid\n"
+        "hint: it is left alone: a site is there once, whoever's it is\n"
+    )
+    for command in ("init --yes", "inspect --check"):
+        ended = plain.run(*command.split())
+        assert (ended.code, ended.err) == (0, note)
+    assert plain.run("add", "new.test", "--json").records[0]["added"] == 1
+    assert "tenant" not in plain.run("inspect", "new.test").out
+    with table.connect() as connection:
+        connection.execute("UPDATE domains SET tenant_id = '7'")
+        connection.execute("ALTER TABLE domains ALTER tenant_id SET NOT NULL")
+    assert plain.run("add", "new.test", "--json").records[0]["present"] == 1
+    refused = plain.run("add", "newer.test")
+    assert (refused.code, "give it a default" in refused.err) == (3, True)
+    told = plain.run("inspect", "--check").err
+    assert "warning: add leaves the column tenant_id of public.domains empty" in told
 
 
 @pytest.mark.parametrize(

@@ -738,9 +738,10 @@ async def test_rights_that_are_missing_are_named_and_the_hint_gives_them(
 
 async def test_who_does_not_own_the_table_cannot_add_to_it(database: Place, guest: Place) -> None:
     install_with_rows(database, Generation.MARCH_2025)
-    with pytest.raises(DatabaseError, match="for want of a right") as caught:
+    with pytest.raises(DatabaseError, match=r"does not own table public\.domains") as caught:
         await init_in(guest)
-    assert "must be owner of table domains" in caught.value.why
+    owner = database.keywords["user"]
+    assert caught.value.hint == f'have its owner, role "{owner}", do: domainsched init'
 
 
 async def test_what_a_table_may_do_without_only_its_owner_adds(
@@ -754,9 +755,22 @@ async def test_what_a_table_may_do_without_only_its_owner_adds(
 
 async def test_who_may_not_create_is_told(database: Place, guest: Place) -> None:
     execute(database, "REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-    with pytest.raises(DatabaseError, match="for want of a right") as caught:
+    with pytest.raises(DatabaseError, match="may not create anything in the schema") as caught:
         await init_in(guest)
-    assert "permission denied for schema public" in caught.value.why
+    execute(database, caught.value.hint)
+    assert (await init_in(guest)).is_owned
+
+
+async def test_an_owner_who_may_not_create_the_index_is_told(database: Place, guest: Place) -> None:
+    role = guest.keywords["user"]
+    await init_in(database)
+    execute(database, "REVOKE CREATE ON SCHEMA public FROM PUBLIC; DROP INDEX domains_due_idx")
+    execute(database, f'ALTER TABLE domains OWNER TO "{role}"')
+    with pytest.raises(DatabaseError, match="may not create anything in the schema") as caught:
+        await init_in(guest)
+    assert caught.value.why == "the index of the claim is to be made there"
+    execute(database, caught.value.hint)
+    assert (await init_in(guest)).has_index
 
 
 async def test_a_read_only_server_is_said_to_be_one(
@@ -793,7 +807,7 @@ async def test_a_table_that_allows_twins_is_looked_through_for_what_is_there(
         assert await store.add(["a.test", "b.test"], order) == Added(added=1, present=1)
 
 
-async def test_a_tenant_that_is_a_text_is_no_hindrance(database: Place) -> None:
+async def test_a_site_is_there_once_where_tenants_are_texts(database: Place) -> None:
     execute(
         database,
         "CREATE TABLE domains (id serial PRIMARY KEY, tenant_id varchar(36), domain text,"
@@ -803,7 +817,12 @@ async def test_a_tenant_that_is_a_text_is_no_hindrance(database: Place) -> None:
     async with opened(database) as client:
         store, order = Store(client, table), Order(UUID(TENANT))
         assert await store.add(["a.test"], order) == Added(added=1)
+        execute(database, "UPDATE domains SET tenant_id = 'the gardeners'")
         assert await store.add(["a.test", "b.test"], order) == Added(added=1, present=1)
+        assert query(database, "SELECT tenant_id FROM domains ORDER BY id") == [
+            "the gardeners",
+            None,
+        ]
         again = await store.add(["a.test"], Order(UUID(TENANT), requeue=True))
         assert again == Added(present=1, requeued=1)
 

@@ -67,8 +67,8 @@ _HELD = sql.SQL("""
 SELECT count(*) FROM {table} AS d WHERE domain = ANY(%(forms)s) AND {leased}{mine}
 """)
 
-_FILLED = ("domain", "status", "due_at", "tenant_id", "created_at", "updated_at")
-"""Columns of a new row that are given a value; all others have their defaults."""
+_FILLED = ("domain", "status", "due_at", "created_at", "updated_at")
+"""Columns of a new row that are given a value, as tenants are; all others have their defaults."""
 
 # What a trigger does before a row is inserted nobody can tell.
 _UNFILLED = """
@@ -108,7 +108,9 @@ class Obstacle:
 
 async def obstacles(cursor: Cursor, table: Table) -> list[Obstacle]:
     """Find what an `add` would stumble over; nobody else may need to add."""
-    where, values = f"{table.schema}.{table.name}", {"oid": table.oid, "filled": list(_FILLED)}
+    where = f"{table.schema}.{table.name}"
+    filled = [*_FILLED, "tenant_id"] if table.has_tenants else list(_FILLED)
+    values = {"oid": table.oid, "filled": filled}
     await cursor.execute(_LOCKED_AWAY, values)
     found = [
         Obstacle(
@@ -232,7 +234,7 @@ class Adding:
             "status": sql.SQL("'pending'"),
             "due_at": _IN_ORDER,
         }
-        if "tenant_id" in self.table.columns:
+        if self.table.has_tenants:
             values["tenant_id"] = sql.SQL("%(tenant)s")
         if self.order.batch:
             values["batch_id"] = self._label()

@@ -56,7 +56,7 @@ async def usable_table(
         raise SchemaMismatch(
             f"table {where} lacks {len(table.missing)} of the things that domainsched needs",
             why=", ".join(table.missing),
-            hint="domainsched init",
+            hint=table.init_hint,
         )
     if lacking := [right for right in table.lacks_rights if right in rights]:
         raise DatabaseError(
@@ -93,7 +93,8 @@ async def _located(cursor: Cursor, name: TableName) -> tuple[Any, ...] | None:
         "     WHERE attrelid = c.oid AND attnum = ANY(i.indkey[0:i.indnkeyatts - 1])"
         "     ORDER BY attname), ' ')"
         "   FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid"
-        "   AND i.indpred IS NULL AND i.indexprs IS NULL)"
+        "   AND i.indpred IS NULL AND i.indexprs IS NULL),"
+        " pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE')"
         " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.relname = %(table)s AND CASE WHEN %(schema)s::text IS NULL"
         "   THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END",
@@ -121,7 +122,7 @@ async def find(cursor: Cursor, name: TableName) -> Table | None:
     row = await _located(cursor, name)
     if row is None:
         return None
-    oid, schema, table, kind, role, lacks, uniques = row
+    oid, schema, table, kind, role, lacks, uniques, owner, is_owned = row
     _check_kind(f"{schema}.{table}", kind)
     columns = await _columns(cursor, oid)
     _check_key_columns(f"{schema}.{table}", columns)
@@ -139,8 +140,9 @@ async def find(cursor: Cursor, name: TableName) -> Table | None:
         has_broken_index=await _has_broken_index(cursor, oid, table),
         lacks_rights=tuple(lacks or ()),
         role=role,
-        unique_per_tenant="tenant_id" in columns and "domain" not in uniques,
-        is_unique=not {"domain", "domain tenant_id"}.isdisjoint(uniques),
+        owner=owner,
+        is_owned=is_owned,
+        uniques=frozenset(uniques),
     )
 
 

@@ -38,7 +38,8 @@ def statements(table: Table | None, name: TableName, lease: timedelta) -> list[s
     """Write out what `init` will execute; nothing when nothing is missing.
 
     Rows that an older system left `processing` have no claim token; they get a lease from now, so
-    that whoever still works on them can end, and are then reclaimed.
+    that whoever still works on them can end, and are then reclaimed. What a table may do without it
+    does without where another role owns it.
     """
     return [*_transactional(table, name, lease), *_for_index(table)]
 
@@ -46,7 +47,7 @@ def statements(table: Table | None, name: TableName, lease: timedelta) -> list[s
 def _transactional(table: Table | None, name: TableName, lease: timedelta) -> list[sql.Composed]:
     if table is None:
         return [_creation(name), _storage(name)]
-    wanted = {**ADDED_COLUMNS, **OPTIONAL_COLUMNS}
+    wanted = {**ADDED_COLUMNS, **(OPTIONAL_COLUMNS if table.is_owned else {})}
     added = {name: kind for name, kind in wanted.items() if name not in table.columns}
     result = [_addition(table, added)] if added else []
     if "claim_token" in added:
@@ -62,8 +63,6 @@ def _for_index(table: Table | None) -> list[sql.Composed]:
 
 async def init(database: Database, name: TableName, lease: timedelta) -> Table:
     """Create the table, or add what an existing one lacks. Idempotent; processes may race.
-
-    What a table may do without it does without where another role owns it.
 
     Raises:
         DatabaseError: a right is missing, a stranger's lock did not go away, the database is away.
@@ -88,11 +87,11 @@ async def _make(database: Database, name: TableName, lease: timedelta) -> Table:
     async with database.transaction() as cursor:
         await cursor.execute("SELECT pg_advisory_xact_lock(hashtext('domainsched init'))")
         table = await find(cursor, name)
+        if lacking := await hindrance(cursor, name, table):
+            raise lacking
         for statement in _transactional(table, name, lease):
             if statement == _storage(name):
-                await _attempt(cursor, statement, psycopg.Error)
-            elif table is not None and not table.missing:  # it may do without what is added
-                await _attempt(cursor, statement, pg_errors.InsufficientPrivilege)
+                await _attempt(cursor, statement)
             else:
                 await cursor.execute(statement)
         found = await find(cursor, name)
@@ -104,9 +103,37 @@ async def _make(database: Database, name: TableName, lease: timedelta) -> Table:
     return found
 
 
-async def _attempt(cursor: Cursor, statement: sql.Composed, refusal: type[psycopg.Error]) -> None:
-    """Execute it, or do without: an engine may not know it, or we may not."""
-    with contextlib.suppress(refusal):
+async def hindrance(cursor: Cursor, name: TableName, table: Table | None) -> DatabaseError | None:
+    """Find the right that `init` would miss, if there is anything to do; and whoever can help."""
+    if table is not None and not table.is_owned and table.missing:
+        return DatabaseError(
+            f'role "{table.role}" does not own table {table.schema}.{table.name}',
+            why=f"it lacks {', '.join(table.missing)}",
+            hint=table.init_hint,
+        )
+    if table is not None and table.has_index:
+        return None
+    await cursor.execute(
+        "SELECT nspname, current_user FROM pg_namespace"
+        " WHERE nspname = coalesce(%s, current_schema())"
+        " AND NOT has_schema_privilege(oid, 'CREATE')",
+        [name.schema if table is None else table.schema],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    schema, role = row
+    right = sql.SQL("GRANT CREATE ON SCHEMA {} TO {};")
+    return DatabaseError(
+        f'role "{role}" may not create anything in the schema {schema}',
+        why=f"{'the table' if table is None else 'the index of the claim'} is to be made there",
+        hint=right.format(sql.Identifier(schema), sql.Identifier(role)).as_string(),
+    )
+
+
+async def _attempt(cursor: Cursor, statement: sql.Composed) -> None:
+    """Execute it, or do without: an engine may not know it."""
+    with contextlib.suppress(psycopg.Error):
         async with cursor.connection.transaction():
             await cursor.execute(statement)
 

@@ -194,7 +194,7 @@ async def check_batch(cursor: Cursor, table: Table, label: str) -> None:
         raise SchemaMismatch(
             f"table {where} has no column for --batch",
             why="batch_id text",
-            hint=f"domainsched init, or: ALTER TABLE {where} ADD COLUMN batch_id text;",
+            hint=f"{table.init_hint}, or: ALTER TABLE {where} ADD COLUMN batch_id text;",
         )
     what, why = "--batch: unusable value", f"the column batch_id of {where} is {kind}"
     try:
@@ -220,7 +220,7 @@ def check_moment(table: Table, option: str) -> None:
         raise UsageError(
             f"{option} needs a column that says when a domain was last visited",
             why="the table has neither last_scan nor updated_at, of a type for times",
-            hint=f"domainsched init, or: ALTER TABLE {where} ADD COLUMN last_scan timestamptz;",
+            hint=f"{table.init_hint}, or: ALTER TABLE {where} ADD COLUMN last_scan timestamptz;",
         )
 
 
@@ -230,7 +230,7 @@ def check_tenant(table: Table, tenant: UUID | None) -> None:
     Raises:
         ConfigError: there is no such column, or it holds no UUIDs.
     """
-    if tenant is None or table.columns.get("tenant_id") == "uuid":
+    if tenant is None or table.has_tenants:
         return
     where, kind = f"{table.schema}.{table.name}", table.columns.get("tenant_id")
     lack = f"the column tenant_id of table {where} is {kind}, not uuid"
@@ -275,11 +275,10 @@ async def odd_forms(
 def same_tenant(table: Table, tenant: UUID | None, *, or_nobody: bool = False) -> sql.Composable:
     """Look only at the tenant's rows, where another's may have the same name.
 
-    Rows without a tenant may count as the tenant's. The column may be a text.
+    Rows without a tenant may count as the tenant's.
     """
     if tenant is None or not table.unique_per_tenant:
         return sql.SQL("")
-    mine = sql.SQL("d.tenant_id = %(tenant)s::{}").format(table.type_of("tenant_id"))
     if or_nobody:
-        return sql.SQL(" AND ({} OR d.tenant_id IS NULL)").format(mine)
-    return sql.SQL(" AND {}").format(mine)
+        return sql.SQL(" AND (d.tenant_id = %(tenant)s OR d.tenant_id IS NULL)")
+    return sql.SQL(" AND d.tenant_id = %(tenant)s")

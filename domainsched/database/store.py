@@ -166,6 +166,13 @@ class Store:
         await cursor.execute(composed, {**values, "tenant": self._tenant})
         return int((await cursor.fetchone() or (0,))[0])
 
+    async def is_empty(self) -> bool:
+        """Say whether there is no row at all."""
+        async with self.reading() as cursor:
+            return not await self._scalar(
+                cursor, sql.SQL("SELECT count(*) FROM (SELECT FROM {table} LIMIT 1) AS n"), {}
+            )
+
     async def reach(self, selection: Selection) -> Reach:
         """Count what a reset of `selection` would take."""
         async with self.reading() as cursor:
@@ -363,7 +370,7 @@ class Store:
             raise UsageError(
                 f"--sort {name}: the table does not say when",
                 why=f"it has no column {column}",
-                hint="domainsched init" if column in OPTIONAL_COLUMNS else "",
+                hint=self._table.init_hint if column in OPTIONAL_COLUMNS else "",
             )
         direction = sql.SQL("DESC NULLS LAST" if sort.startswith("-") else "ASC NULLS LAST")
         return sql.SQL("{} {}").format(sql.Identifier(column), direction)

@@ -155,10 +155,11 @@ class Table:
     """A build that was killed half-way left the index behind, invalid."""
     lacks_rights: tuple[str, ...]
     role: str
-    unique_per_tenant: bool
-    """A tenant's domain may be another's, too; otherwise a domain is unique in the whole table."""
-    is_unique: bool
-    """The database itself keeps a domain from standing there twice."""
+    owner: str
+    is_owned: bool
+    """The role may alter it: it is the owner, a member of it, or a superuser."""
+    uniques: frozenset[str]
+    """The columns of each unique index, sorted, with blanks between."""
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -170,6 +171,28 @@ class Table:
         """What `init` would add, in words: "claim_token uuid"."""
         columns = [f"{n} {d.split()[0]}" for n, d in ADDED_COLUMNS.items() if n not in self.columns]
         return (*columns, *(() if self.has_index else ("the index of the claim",)))
+
+    @property
+    def has_tenants(self) -> bool:
+        """Whether it says of a row whose it is. Of another type, that is its owner's own affair."""
+        return self.columns.get("tenant_id") == "uuid"
+
+    @property
+    def unique_per_tenant(self) -> bool:
+        """A tenant's domain may be another's, too; else a domain is unique in the whole table."""
+        return self.has_tenants and "domain" not in self.uniques
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether the database itself keeps a domain from standing there twice."""
+        by_tenant = self.has_tenants and "domain tenant_id" in self.uniques
+        return by_tenant or "domain" in self.uniques
+
+    @property
+    def init_hint(self) -> str:
+        """Tell who is to execute `init`."""
+        command = "domainsched init"
+        return command if self.is_owned else f'have its owner, role "{self.owner}", do: {command}'
 
     def is_aware(self, column: str) -> bool:
         """Whether a column of times knows their zone; those in others are UTC."""
