@@ -461,7 +461,9 @@ def _check_reach(*, narrowed: bool, everything: bool) -> None:
             " or --all",
         )
     if narrowed and everything:
-        raise UsageError("--all stands alone", why="it was given together with a condition")
+        raise UsageError(
+            "--all stands alone", why="it was given together with a domain or a condition"
+        )
 
 
 def _duration(option: str, text: str | None) -> timedelta | None:

@@ -282,7 +282,9 @@ async def reset(session: Session, how: Reset) -> None:
                 how.selection, force=how.force, clear_metadata=how.clear, limit=how.limit
             )
         holders = await _holders(store, how.selection) if skipped else []
-    report.show(answers.reset(number, skipped, dry_run=how.dry_run))
+    says_it_all = skipped and not how.dry_run and (holders or not number)
+    if not says_it_all or report.style.format is not None:
+        report.show(answers.reset(number, skipped, dry_run=how.dry_run))
     if skipped:
         _tell_skipped(report, number, skipped, holders, dry_run=how.dry_run)
 
@@ -335,7 +337,7 @@ def _absent(names: list[str], so: str = "") -> DomainschedError:
 
 def _confirm_reset(report: Report, how: Reset, number: int, skipped: int) -> None:
     """Ask in proportion to what is at stake: y for a filter, the number itself for all."""
-    kept = "What was found is forgotten." if how.clear else "Their metadata is kept."
+    kept = f"What was found is {'forgotten' if how.clear else 'kept'}."
     lines = [f"{count(number, 'domain')} will be pending again, with attempts set to 0.", kept]
     if skipped:
         lines.append(f"{count(skipped, 'domain')} being processed now: left alone (--force)")

@@ -168,11 +168,12 @@ async def _show(session: Session, store: Store, domains: Sequence[str]) -> None:
 
 def _refused(rows: Sequence[Row], number: int) -> DomainschedError:
     """Say which of the rows were not claimed: nobody but another worker can be why."""
-    holders = [f"{site(row['domain'])}: {held(row)}" for row in rows if held(row)]
+    theirs = [row for row in rows if held(row)]
+    names = " ".join(canonical(row["domain"]) for row in theirs) or "DOMAIN"
     return DomainschedError(
         f"{count(number, 'domain')} being processed by another worker: left alone",
-        why="\n".join(holders),
-        hint="wait for it; or take it away from its worker: domainsched reset --force DOMAIN",
+        why="\n".join(f"{site(row['domain'])}: {held(row)}" for row in theirs),
+        hint=f"wait; or take over: domainsched reset --force {names}",
     )
 
 
@@ -188,7 +189,7 @@ async def preview(session: Session, names: Sequence[str]) -> None:
             return
         due = await store.due(settings.limit or None)
         upcoming = await store.upcoming()
-    session.report.preview(due, upcoming.due, settings.max_attempts)
+    session.report.preview(due, upcoming, settings.max_attempts)
 
 
 @contextmanager

@@ -138,7 +138,9 @@ def _header(line: str, source: str) -> _Header | None:
     if columns:
         return _Header(delimiter, columns)
     if delimiter in line and source.lower().endswith(_ENDINGS):
-        cut = "cut -f1" if delimiter == "\t" else f"cut -d {quote(delimiter)} -f 1"
+        column = next((n for n, cell in enumerate(cells, 1) if "." in cell), 1)
+        apart = "" if delimiter == "\t" else f"-d {quote(delimiter)} "
+        cut = f"cut {apart}-f {column}"
         raise UsageError(
             f"cannot read {shown(source)}",
             why=f"its first line names no column {', '.join(KEYS)}",

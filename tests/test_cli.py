@@ -404,7 +404,9 @@ MISTAKES = {
         "hint: name one, or give --status, --kind, --like, --batch, --expired, --older-than"
         " or --all\n"
     ),
-    "reset --all a.test": ("error: --all stands alone\n  it was given together with a condition\n"),
+    "reset --all a.test": (
+        "error: --all stands alone\n  it was given together with a domain or a condition\n"
+    ),
     "reset --older-than soon": (
         "error: --older-than: unusable value 'soon'\n"
         "  not a duration such as 30s, 8m, 1h30m or 2d\n"
@@ -1680,7 +1682,7 @@ ANSWERS = {
         "hint: --force takes it too, and refuses its worker's result\n",
     ),
     "reset --status processing --yes": Answers(
-        "nothing was reset; 1 left alone, as a worker holds it\n",
+        "",
         "",
         warning="warning: all that matches is being processed now: 1 domain left alone\n"
         "hint: --force takes it too, and refuses its worker's result\n",
@@ -1688,7 +1690,7 @@ ANSWERS = {
     "reset d.test --csv": Answers(RESET, RESET),
     "reset d.test": Answers("reset 1 domain\n", ""),
     "reset b.test": Answers(
-        "nothing was reset; 1 left alone, as a worker holds it\n",
+        "",
         "",
         warning="error: 1 domain being processed now: left alone; nothing was reset\n"
         "  b.test: held by web1:4711:7f3a until TIME\n"
@@ -1696,7 +1698,7 @@ ANSWERS = {
         code=1,
     ),
     "reset a.test b.test": Answers(
-        "reset 1 domain; 1 left alone, as a worker holds it\n",
+        "",
         "",
         warning="error: 1 domain being processed now: left alone; 1 domain was reset\n"
         "  b.test: held by web1:4711:7f3a until TIME\n"
@@ -1711,7 +1713,7 @@ ANSWERS = {
         "hint: --force takes it too, and refuses its worker's result\n",
     ),
     "reset a.test b.test --quiet": Answers(
-        "reset 1 domain; 1 left alone, as a worker holds it\n",
+        "",
         "",
         warning="error: 1 domain being processed now: left alone; 1 domain was reset\n"
         "  b.test: held by web1:4711:7f3a until TIME\n"
@@ -1859,9 +1861,9 @@ def test_colours_are_for_terminals_that_want_them(bare: Surroundings) -> None:
 
 # --- reset asks in proportion -------------------------------------------------------------------
 
-FILTERED = "1 domain will be pending again, with attempts set to 0.\nTheir metadata is kept.\n"
+FILTERED = "1 domain will be pending again, with attempts set to 0.\nWhat was found is kept.\n"
 ALL = (
-    "3 domains will be pending again, with attempts set to 0.\nTheir metadata is kept.\n"
+    "3 domains will be pending again, with attempts set to 0.\nWhat was found is kept.\n"
     "1 domain being processed now: left alone (--force)\n"
     "Every site will be visited again.\n"
 )

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 
 from domainsched.errors import DomainschedError, ExitCode, UsageError
 from domainsched.intake import IN_MEMORY, SHOWN, Intake, read
-from domainsched.names import MAX_LINE, SourcedName, read_lines
+from domainsched.names import MAX_LINE, SourcedName, canonical, read_lines
+
+
+@pytest.fixture(autouse=True, scope="module")
+def suffixes() -> None:
+    """The list of public suffixes is read once, and not while memory is measured."""
+    canonical("a.test")
 
 
 def names(*arguments: str, files: tuple[str, ...] = (), stdin: str = "") -> list[str]:

@@ -101,7 +101,7 @@ def test_one_that_another_worker_has_is_refused_and_untouched(world: World) -> N
     assert masked(ended.err) == (
         "error: 1 domain being processed by another worker: left alone\n"
         "  a.test: held by web1:4711:7f3a until TIME\n"
-        "hint: wait for it; or take it away from its worker: domainsched reset --force DOMAIN\n"
+        "hint: wait; or take over: domainsched reset --force a.test\n"
     )
     assert kept(world) == before
     assert not world.visits()

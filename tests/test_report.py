@@ -404,7 +404,7 @@ def test_a_stored_password_is_never_shown(stored: str, shown: str) -> None:
     for listener in (heard(person=True), heard(verbosity=1), heard(as_json=True, verbosity=1)):
         report = listener.report
         report.show(answers.rows([stored_row], 1))
-        report.preview([stored_row], 1, 3)
+        report.preview([stored_row], upcoming(due=1), 3)
         report.show(answers.records([stored_row], alone=True, max_attempts=3))
         report.show(answers.records([stored_row, stored_row], alone=False, max_attempts=3))
         report.begun(settled(Fail(failure), domain=stored).claim)
@@ -414,6 +414,13 @@ def test_a_stored_password_is_never_shown(stored: str, shown: str) -> None:
         said = "".join(listener.said)
         assert shown in said
         assert "sesame" not in said
+
+
+def test_a_preview_of_nothing_says_when_there_will_be_something() -> None:
+    person = heard(person=True)
+    person.report.preview([], upcoming(next_due=datetime(2000, 1, 1, tzinfo=UTC)), 3)
+    told = person.out.getvalue()
+    assert told.startswith("nothing is due; next at 2000-01-01 00:00:00 UTC")
 
 
 def test_what_cannot_be_written_is_remembered_and_the_work_goes_on() -> None:
@@ -603,7 +610,7 @@ def test_a_preview_for_a_person_a_pipe_and_a_program() -> None:
     ]
     person, pipe, program = heard(person=True), heard(), heard(as_json=True)
     for listener in (person, pipe, program):
-        listener.report.preview(rows, 312, 3)
+        listener.report.preview(rows, upcoming(due=312), 3)
     lines = person.out.getvalue().splitlines()
     assert lines[0] == "would claim 2 of 312 due, oldest first"
     assert lines[1] == "  a.test  attempt 1 of 3  waiting 3h 0m"
@@ -838,7 +845,7 @@ def test_hostile_rows_reach_no_stream_as_they_are() -> None:
     for listener in (heard(person=True), heard(), heard(as_json=True)):
         for answer in answers_of(hostile):
             listener.report.show(answer)
-        listener.report.preview([hostile], 1, 3)
+        listener.report.preview([hostile], upcoming(due=1), 3)
         listener.report.info(HOSTILE)
         listener.report.warning(HOSTILE, HOSTILE)
         listener.report.summary(RunSummary(HOSTILE, 1), 0, None)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from domainsched.dburl import redact
 from domainsched.errors import DomainschedError, UsageError
-from domainsched.models import Change, Claim, Complete, Glance, RunSummary, Settled
+from domainsched.models import Change, Claim, Complete, Glance, RunSummary, Settled, Upcoming
 from domainsched.reporting.formats import Answer, Format
 from domainsched.reporting.logs import Fields, LogStyle, log_line, settled_log, summary_log
 from domainsched.reporting.progress import Progress
@@ -484,10 +484,13 @@ class Report:
         if answer.strip().lower() not in wanted:
             raise UsageError("nothing was done")
 
-    def preview(self, rows: Sequence[Row], due: int, max_attempts: int) -> None:
+    def preview(self, rows: Sequence[Row], upcoming: Upcoming, max_attempts: int) -> None:
         """Show which domains a run would claim."""
+        due = upcoming.due
         if self.style.json:
             self.document({"would_claim": [site_record(row["domain"]) for row in rows], "due": due})
+        elif self.is_table and not rows:
+            self.answer(next_at(upcoming.next_due))
         elif self.is_table:
             self.answer(f"would claim {len(rows):,} of {due:,} due, oldest first")
             for line in due_lines(rows, max_attempts, shutil.get_terminal_size().columns):

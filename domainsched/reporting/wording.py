@@ -442,7 +442,7 @@ def held(row: Row, write: Write = moment) -> str:
     """Say who holds a row, and until when. Whether that has passed, the database's clock knows."""
     if row["status"] != Status.PROCESSING:
         return ""
-    return f"held by {row['claimed_by'] or 'somebody'} until {write(row['due_at'])}"
+    return f"held by {row['claimed_by'] or 'another program'} until {write(row['due_at'])}"
 
 
 def because(row: Row) -> str:
