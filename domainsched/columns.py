@@ -78,5 +78,6 @@ LISTED = (
     "email_addresses",
     "phone_numbers",
     "batch_id",
+    "tenant_id",
 )
 """What a list shows, where the table has it; never the large `domain_metadata`."""

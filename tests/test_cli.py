@@ -1263,14 +1263,15 @@ d.test  error       3  SPAN ago  dns: no such host
 """
 SHEET = (
     "domain,status,attempts,due_at,updated_at,last_error_kind,last_error,title,claimed_by,"
-    "language,email_addresses,phone_numbers,batch_id\n"
-    "d.test,error,3,TIME,TIME,dns,no such host,,,,,,leads\n"
+    "language,email_addresses,phone_numbers,batch_id,tenant_id\n"
+    "d.test,error,3,TIME,TIME,dns,no such host,,,,,,leads,550e8400-e29b-41d4-a716-446655440000\n"
 )
 LINE = (
     '{"domain": "d.test", "status": "error", "attempts": 3, "due_at": "TIME",'
     ' "updated_at": "TIME", "last_error_kind": "dns", "last_error": "no such host",'
     ' "title": null, "claimed_by": null, "language": null, "email_addresses": null,'
-    ' "phone_numbers": null, "batch_id": "leads"}\n'
+    ' "phone_numbers": null, "batch_id": "leads",'
+    ' "tenant_id": "550e8400-e29b-41d4-a716-446655440000"}\n'
 )
 BATCH = """\
 batch leads

@@ -682,6 +682,7 @@ def test_a_list_in_json_keeps_its_fields_and_no_token() -> None:
             "email_addresses": None,
             "phone_numbers": None,
             "batch_id": None,
+            "tenant_id": None,
         }
     ]
     listener = heard(as_json=True)
@@ -970,7 +971,19 @@ rows = st.builds(
     last_error=st.none() | cells,
     last_error_kind=st.none() | cells,
     title=st.none() | cells,
+    tenant_id=st.none() | st.uuids(),
 )
+
+
+def test_a_table_says_whose_the_rows_are_if_they_are_not_one_s() -> None:
+    one, other = (row(tenant_id=UUID(int=number << 96)) for number in (1, 2))
+    assert [line.split()[1] for line in table([one, other], 80)] == [
+        "TENANT",
+        "00000001…",
+        "00000002…",
+    ]
+    for listed, columns in (([one, one], 80), ([one, other], 60), ([row(), row()], 80), ([], 80)):
+        assert "TENANT" not in next(iter(table(listed, columns)))
 
 
 @given(st.lists(rows, max_size=5), st.sampled_from([60, 80, 120]))

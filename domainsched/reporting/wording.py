@@ -392,19 +392,27 @@ def listed(row: Row) -> dict[str, object]:
     return shown | {"domain": site_record(row["domain"])}
 
 
+_ROOM_FOR_TENANTS = 76
+"""Columns: without them a reason would have no room beside a tenant."""
+_CELLS: Mapping[str, Callable[[Row], str]] = {
+    "DOMAIN": lambda row: printable(site(row["domain"])),
+    "TENANT": lambda row: fitted(printable(row.get("tenant_id") or ""), 9).rstrip(),
+    "STATUS": lambda row: fitted(printable(row["status"]), 10).rstrip(),
+    "TRIES": lambda row: f"{row['attempts']:>5}",
+    "UPDATED": lambda row: updated(row, ago),
+    "REASON": lambda row: printable(held(row) or because(row) or row.get("title") or ""),
+}
+
+
 def table(rows: Sequence[Row], columns: int) -> Iterable[str]:
-    """Lay out by hand for a terminal of so many `columns`: none of ours may vanish."""
-    cells = [
-        (
-            printable(site(row["domain"])),
-            fitted(printable(row["status"]), 10).rstrip(),
-            f"{row['attempts']:>5}",
-            updated(row, ago),
-            printable(held(row) or because(row) or row.get("title") or ""),
-        )
-        for row in rows
-    ]
-    yield from grid(("DOMAIN", "STATUS", "TRIES", "UPDATED", "REASON"), cells, columns)
+    """Lay out by hand for a terminal of so many `columns`: none of ours may vanish.
+
+    Whose the rows are is shown, as far as tells them apart, if not all are the same tenant's.
+    """
+    several = columns >= _ROOM_FOR_TENANTS and len({row.get("tenant_id") for row in rows}) > 1
+    heads = [head for head in _CELLS if several or head != "TENANT"]
+    cells = [[_CELLS[head](row) for head in heads] for row in rows]
+    yield from grid(heads, cells, columns)
 
 
 def grid(heads: Sequence[str], cells: Sequence[Sequence[str]], columns: int) -> Iterable[str]:
