@@ -193,7 +193,7 @@ async def _warn_of_table(report: Report, database: Database, table: Table) -> No
     if "tenant_id" in table.columns and not table.has_tenants:
         kind = table.columns["tenant_id"]
         report.warning(
-            f"the column tenant_id of {table.schema}.{table.name} is {kind}, not uuid",
+            f"the column tenant_id of {table.written} is {kind}, not uuid",
             "it is left alone: a site is there once, whoever's it is",
         )
     _warn_of_short(report, table)
@@ -210,7 +210,6 @@ def _warn_of_short(report: Report, table: Table) -> None:
     short = table.too_short
     if not short:
         return
-    where = f"{table.schema}.{table.name}"
     names = ", ".join(f"{name} {kind}" for name, kind in short.items())
     changes = ", ".join(
         f"ALTER {name} TYPE {'text[]' * kind.endswith('[]') or 'text'}"
@@ -218,7 +217,7 @@ def _warn_of_short(report: Report, table: Table) -> None:
     )
     report.warning(
         f"too short for all that is stored: {names}",
-        f"what is longer is cut, left out or refused: ALTER TABLE {where} {changes};",
+        f"what is longer is cut, left out or refused: ALTER TABLE {table.written} {changes};",
     )
 
 
@@ -359,7 +358,7 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
             where = await qualified(place.database, place.name)
         else:
             check_tenant(found, settings.tenant)
-            where = f"{found.schema}.{found.name}"
+            where = found.written
         wanted = schema.statements(found, place.name, settings.lease)
         texts = [f"{statement.as_string().strip()};" for statement in wanted]
         lacking = await _hindrance(place, found) if wanted else None
@@ -370,7 +369,7 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
             if found is not None and not yes:
                 report.ask("\n".join(texts), f"Execute this on {where}? [y/N] ", "y", "yes")
             table = await schema.init(place.database, place.name, settings.lease)
-            where = f"{table.schema}.{table.name}"
+            where = table.written
         report.initialised(where, texts, done=not (wanted and dry_run))
         if lacking:
             report.warning(f"this would be refused: {lacking.what}", lacking.hint)

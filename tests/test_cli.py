@@ -1547,7 +1547,7 @@ def test_the_smoke_test_tells_who_may_only_read_so(reader: Surroundings) -> None
     assert (ended.code, ended.out.splitlines()[-1]) == (0, "rights\tok\tselect")
     assert ended.err == (
         f'warning: role "{role}" may only inspect: no INSERT, UPDATE\n'
-        f'hint: GRANT SELECT, INSERT, UPDATE ON "public"."domains" TO "{role}";\n'
+        f'hint: GRANT SELECT, INSERT, UPDATE ON public.domains TO "{role}";\n'
     )
 
 
@@ -1571,7 +1571,7 @@ def test_who_may_not_even_read_is_told_so(reader: Surroundings, table: Database)
     assert (ended.code, ended.out) == (3, "")
     assert ended.err == (
         f'error: role "{role}" may not SELECT public.domains\n'
-        f'hint: GRANT SELECT ON "public"."domains" TO "{role}";\n'
+        f'hint: GRANT SELECT ON public.domains TO "{role}";\n'
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -710,6 +711,36 @@ async def test_an_index_name_that_is_taken_is_said_so(database: Place) -> None:
     assert '"public"."domains_due_idx"' in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("columns", "odd"),
+    [
+        ("domain int, status text", "domain integer"),
+        ("domain jsonb, status text", "domain jsonb"),
+        (
+            "domain citext, done bool, status text GENERATED ALWAYS AS ('pending') STORED",
+            "status text (generated)",
+        ),
+    ],
+)
+async def test_names_that_are_no_texts_and_a_status_that_nobody_can_write_are_refused(
+    database: Place, columns: str, odd: str
+) -> None:
+    execute(database, "CREATE DOMAIN citext AS text")
+    execute(database, f"CREATE TABLE domains (id serial PRIMARY KEY, {columns})")
+    with pytest.raises(SchemaMismatch, match="columns of its own") as caught:
+        await init_in(database)
+    assert caught.value.why == odd
+
+
+async def test_hints_quote_a_name_that_needs_it(database: Place) -> None:
+    name = TableName("Domains", "public")
+    execute(database, 'CREATE TABLE "Domains" (id int, domain text, status text)')
+    with pytest.raises(SchemaMismatch, match="cannot be told apart") as caught:
+        await init_in(database, name)
+    execute(database, caught.value.hint)
+    assert (await init_in(database, name)).written == 'public."Domains"'
+
+
 # --- rights -----------------------------------------------------------------------------------
 
 
@@ -851,6 +882,7 @@ UNFIT_TO_ADD = {
     'id serial PRIMARY KEY, domain text, "Own er" text NOT NULL, score int NOT NULL': 2,
     "id serial PRIMARY KEY, domain text, owner text NOT NULL DEFAULT '', n int": 0,
     "id serial PRIMARY KEY, domain text, owner nobody NOT NULL": 0,
+    "id serial PRIMARY KEY, domain text, owner somebody": 1,
     "id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, domain text NOT NULL": 0,
 }
 
@@ -860,11 +892,12 @@ async def test_what_keeps_add_from_filling_a_row_is_known_and_how_to_mend_it(
     database: Place, columns: str
 ) -> None:
     execute(database, "CREATE DOMAIN nobody AS text DEFAULT 'nobody'")
+    execute(database, "CREATE DOMAIN somebody AS text NOT NULL")
     execute(database, f'CREATE TABLE "Do mains" ({columns}, status text)')
     name, order = TableName("Do mains"), Order(UUID(TENANT))
     await init_in(database, name)
     key = "gen_random_uuid()" if "uuid" in columns else "7"
-    if UNFIT_TO_ADD[columns] == 1:
+    if UNFIT_TO_ADD[columns] == 1 and "somebody" not in columns:
         execute(database, f"INSERT INTO \"Do mains\" (id, domain) VALUES ({key}, 'old.test')")
     async with opened(database) as client:
         store = Store(client, await usable_table(client, name))
@@ -876,7 +909,8 @@ async def test_what_keeps_add_from_filling_a_row_is_known_and_how_to_mend_it(
             assert "23502" in caught.value.why
             assert caught.value.hint == "\n".join(obstacle.hint for obstacle in found)
         for obstacle in found:
-            execute(database, obstacle.hint.removeprefix("give it a default, or: "))
+            mend = re.sub("^give it a default(, or)?: ", "", obstacle.hint)
+            execute(database, mend.replace("...", "'x'"))
         assert await store.obstacles() == []
         assert await store.add(["a.test"], order) == Added(added=1)
 

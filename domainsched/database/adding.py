@@ -72,9 +72,10 @@ _FILLED = ("domain", "status", "due_at", "created_at", "updated_at")
 
 # What a trigger does before a row is inserted nobody can tell.
 _UNFILLED = """
-SELECT attname, format_type(atttypid, NULL) FROM pg_attribute JOIN pg_type t ON t.oid = atttypid
+SELECT attname, CASE WHEN typnotnull THEN '' ELSE format_type(atttypid, NULL) END
+FROM pg_attribute JOIN pg_type t ON t.oid = atttypid
 WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped AND attname <> ALL(%(filled)s)
-    AND attnotnull AND NOT atthasdef AND attidentity = '' AND typdefault IS NULL
+    AND (attnotnull OR typnotnull) AND NOT atthasdef AND attidentity = '' AND typdefault IS NULL
     AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = attrelid AND NOT tgisinternal
                     AND tgenabled <> 'D' AND tgtype & 7 = 7)
 ORDER BY attnum
@@ -94,6 +95,7 @@ _IDENTITY = sql.SQL(
     " SELECT setval(pg_get_serial_sequence({name}, {column_name}), max({column})) FROM {table};"
 )
 _RANDOM = sql.SQL("ALTER TABLE {table} ALTER {column} SET DEFAULT gen_random_uuid();")
+_DEFAULT = sql.SQL("give it a default: ALTER TABLE {table} ALTER {column} SET DEFAULT ...;")
 _EMPTY = sql.SQL("give it a default, or: ALTER TABLE {table} ALTER {column} DROP NOT NULL;")
 
 
@@ -108,7 +110,6 @@ class Obstacle:
 
 async def obstacles(cursor: Cursor, table: Table) -> list[Obstacle]:
     """Find what an `add` would stumble over; nobody else may need to add."""
-    where = f"{table.schema}.{table.name}"
     filled = [*_FILLED, "tenant_id"] if table.has_tenants else list(_FILLED)
     values = {"oid": table.oid, "filled": filled}
     await cursor.execute(_LOCKED_AWAY, values)
@@ -125,7 +126,8 @@ async def obstacles(cursor: Cursor, table: Table) -> list[Obstacle]:
     unfilled = await cursor.fetchall()
     return found + [
         Obstacle(
-            f"add leaves the column {column} of {where} empty, which is NOT NULL without a default",
+            f"add leaves the column {column} of {table.written} empty,"
+            " which is NOT NULL without a default",
             _filling(table, column, kind),
         )
         for column, kind in unfilled
@@ -133,8 +135,11 @@ async def obstacles(cursor: Cursor, table: Table) -> list[Obstacle]:
 
 
 def _filling(table: Table, column: str, kind: str) -> str:
-    """Write what gives a key a default, or frees another column of the need of one."""
-    mended = _EMPTY
+    """Write what gives a key a default, or frees another column of the need of one.
+
+    No `kind` stands for a type that is itself NOT NULL: its column cannot be freed.
+    """
+    mended = _EMPTY if kind else _DEFAULT
     if column == "id":
         mended = {**dict.fromkeys(WHOLE, _IDENTITY), "uuid": _RANDOM}.get(kind, _EMPTY)
     return mended.format(
@@ -199,7 +204,7 @@ class Adding:
         limit = self.table.lengths.get("domain")
         long = [] if limit is None else [name for name in names if len(name) > limit]
         if long:
-            where = f"{self.table.schema}.{self.table.name}"
+            where = self.table.written
             raise UsageError(
                 f"{long[0]} is too long for the table; nothing was added",
                 why=f"the column domain of {where} holds {limit} characters, the name has"

@@ -51,7 +51,7 @@ async def usable_table(
             f'table {where} does not exist in database "{_dbname(database)}"',
             hint="check DOMAINSCHED_TABLE, or create it: domainsched init",
         )
-    where = f"{table.schema}.{table.name}"
+    where = table.written
     if table.missing:
         raise SchemaMismatch(
             f"table {where} lacks {len(table.missing)} of the things that domainsched needs",
@@ -94,7 +94,8 @@ async def _located(cursor: Cursor, name: TableName) -> tuple[Any, ...] | None:
         "     ORDER BY attname), ' ')"
         "   FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid"
         "   AND i.indpred IS NULL AND i.indexprs IS NULL),"
-        " pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE')"
+        " pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE'),"
+        " quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
         " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.relname = %(table)s AND CASE WHEN %(schema)s::text IS NULL"
         "   THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END",
@@ -122,19 +123,21 @@ async def find(cursor: Cursor, name: TableName) -> Table | None:
     row = await _located(cursor, name)
     if row is None:
         return None
-    oid, schema, table, kind, role, lacks, uniques, owner, is_owned = row
-    _check_kind(f"{schema}.{table}", kind)
+    oid, schema, table, kind, role, lacks, uniques, owner, is_owned, written = row
+    _check_kind(written, kind)
     columns = await _columns(cursor, oid)
-    _check_key_columns(f"{schema}.{table}", columns)
-    _check_types(f"{schema}.{table}", columns)
-    await _check_status(cursor, oid, f"{schema}.{table}")
-    await _check_constraints(cursor, oid, f"{schema}.{table}")
-    await _check_words(cursor, f"{schema}.{table}", columns["status"].removesuffix(GENERATED))
-    await _check_identity(cursor, oid, f"{schema}.{table}")
+    _check_key_columns(written, columns)
+    _check_types(written, columns)
+    await _check_status(cursor, oid, written)
+    await _check_constraints(cursor, oid, written)
+    await _check_words(cursor, written, columns["status"].removesuffix(GENERATED))
+    await _check_domain(cursor, oid, written)
+    await _check_identity(cursor, oid, written)
     return Table(
         oid,
         schema,
         table,
+        written,
         columns,
         has_index=await _has_claim_index(cursor, oid),
         has_broken_index=await _has_broken_index(cursor, oid, table),
@@ -173,11 +176,7 @@ def _check_types(name: str, columns: Mapping[str, str]) -> None:
         if column in columns and is_misfit(column, columns[column])
     ]
     if odd:
-        raise SchemaMismatch(
-            f"table {name} has columns of its own where domainsched needs others",
-            why=", ".join(odd),
-            hint="rename them, or drop what restricts them, and then: domainsched init",
-        )
+        raise _mistaken(name, odd)
 
 
 async def _check_status(cursor: Cursor, oid: int, name: str) -> None:
@@ -273,6 +272,27 @@ async def kept_as(cursor: Cursor, kind: str, texts: Sequence[str]) -> list[str |
     async with cursor.connection.transaction(force_rollback=True):
         await cursor.execute(query.format(sql.SQL(kind.replace("%", "%%"))), [list(texts)])
         return [text for (text,) in await cursor.fetchall()]
+
+
+async def _check_domain(cursor: Cursor, oid: int, name: str) -> None:
+    """Refuse names that are no texts, or a status that nobody can write."""
+    await cursor.execute(
+        "SELECT attname || ' ' || format_type(atttypid, atttypmod)"
+        " || CASE WHEN attgenerated <> '' THEN ' (generated)' ELSE '' END"
+        " FROM pg_attribute JOIN pg_type t ON t.oid = atttypid WHERE attrelid = %s AND"
+        " (attname = 'domain' AND typcategory <> 'S' OR attname = 'status' AND attgenerated <> '')",
+        [oid],
+    )
+    if odd := await cursor.fetchall():
+        raise _mistaken(name, [column for (column,) in odd])
+
+
+def _mistaken(name: str, odd: Sequence[str]) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"table {name} has columns of its own where domainsched needs others",
+        why=", ".join(odd),
+        hint="rename them, or drop what restricts them, and then: domainsched init",
+    )
 
 
 async def _check_identity(cursor: Cursor, oid: int, name: str) -> None:

@@ -76,7 +76,7 @@ async def init(database: Database, name: TableName, lease: timedelta) -> Table:
         build = partial(_build_index, database, name, table)
         table = await database.run(build, patience=PATIENCE)
     raise DatabaseError(
-        f"the index of the claim on {table.schema}.{table.name} did not become valid",
+        f"the index of the claim on {table.written} did not become valid",
         why="another process keeps dropping it, or something else has its name",
         hint=f"see what {_index_name(table).as_string()} is, rename it, and then: domainsched init",
     )
@@ -107,7 +107,7 @@ async def hindrance(cursor: Cursor, name: TableName, table: Table | None) -> Dat
     """Find the right that `init` would miss, if there is anything to do; and whoever can help."""
     if table is not None and not table.is_owned and table.missing:
         return DatabaseError(
-            f'role "{table.role}" does not own table {table.schema}.{table.name}',
+            f'role "{table.role}" does not own table {table.written}',
             why=f"it lacks {', '.join(table.missing)}",
             hint=table.init_hint,
         )

@@ -189,7 +189,7 @@ async def check_batch(cursor: Cursor, table: Table, label: str) -> None:
         SchemaMismatch: the table keeps no batches.
         UsageError: it keeps them by UUID, and the label is none; or the label is too long.
     """
-    where, kind = f"{table.schema}.{table.name}", table.columns.get("batch_id")
+    where, kind = table.written, table.columns.get("batch_id")
     if kind is None:
         raise SchemaMismatch(
             f"table {where} has no column for --batch",
@@ -216,7 +216,7 @@ def check_moment(table: Table, option: str) -> None:
         UsageError: it has no column for that.
     """
     if not table.moments("last_scan", "updated_at"):
-        where = f"{table.schema}.{table.name}"
+        where = table.written
         raise UsageError(
             f"{option} needs a column that says when a domain was last visited",
             why="the table has neither last_scan nor updated_at, of a type for times",
@@ -232,7 +232,7 @@ def check_tenant(table: Table, tenant: UUID | None) -> None:
     """
     if tenant is None or table.has_tenants:
         return
-    where, kind = f"{table.schema}.{table.name}", table.columns.get("tenant_id")
+    where, kind = table.written, table.columns.get("tenant_id")
     lack = f"the column tenant_id of table {where} is {kind}, not uuid"
     raise ConfigError(
         lack if kind else f"table {where} has no column tenant_id",

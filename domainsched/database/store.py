@@ -319,10 +319,11 @@ class Store:
             await cursor.execute("SELECT current_setting('server_version'), current_user")
             version, role = await cursor.fetchone() or ("", "")
             rows = await self._scalar(cursor, sql.SQL("SELECT count(*) FROM {table}"), {})
-        where = f"{self._table.schema}.{self._table.name}"
         columns = len(self._table.columns), len(ADDED_COLUMNS) + len(KEY_COLUMNS)
         rights = tuple(right for right in RIGHTS if right not in self._table.lacks_rights)
-        return Check(version, self._database.url.safe, role, where, rows, *columns, rights)
+        return Check(
+            version, self._database.url.safe, role, self._table.written, rows, *columns, rights
+        )
 
     async def rows(
         self, selection: Selection, *, limit: int | None, sort: str | None = None

@@ -148,6 +148,8 @@ class Table:
     oid: int
     schema: str
     name: str
+    written: str
+    """Its qualified name in words and hints, quoted where a statement needs that."""
     columns: Mapping[str, str]
     """Name to type, as `format_type` writes it: "character varying(10)"."""
     has_index: bool
@@ -267,5 +269,5 @@ def index_of(table: str) -> str:
 
 def grant(table: Table, rights: Sequence[LiteralString] = RIGHTS) -> str:
     """Write the statement that gives the role these rights."""
-    listed, role = sql.SQL(", ").join(map(sql.SQL, rights)), sql.Identifier(table.role)
-    return sql.SQL("GRANT {} ON {} TO {};").format(listed, table.identifier, role).as_string()
+    role = sql.Identifier(table.role).as_string()
+    return f"GRANT {', '.join(rights)} ON {table.written} TO {role};"
