@@ -986,6 +986,23 @@ def test_a_table_says_whose_the_rows_are_if_they_are_not_one_s() -> None:
         assert "TENANT" not in next(iter(table(listed, columns)))
 
 
+@pytest.mark.parametrize(
+    ("tenants", "shown"),
+    [
+        ((UUID(int=1), UUID(int=2)), ["…00000001", "…00000002"]),
+        (("the gardeners", "the gardener's son"), ["…ardeners", "…er's son"]),
+        ((0, 7), ["0", "7"]),
+        (([UUID(int=1 << 96)], {"of": 1}), ["[UUID('0…", "{'of': 1}"]),
+    ],
+)
+def test_a_tenant_of_whatever_type_is_told_from_the_others(
+    tenants: tuple[object, ...], shown: list[str]
+) -> None:
+    lines = list(table([row(tenant_id=tenant) for tenant in tenants], 80))
+    first, end = (lines[0].index(head) for head in ("TENANT", "STATUS"))
+    assert [line[first:end].rstrip() for line in lines[1:]] == shown
+
+
 @given(st.lists(rows, max_size=5), st.sampled_from([60, 80, 120]))
 @settings(max_examples=150, deadline=None)
 def test_a_table_fits_and_each_column_begins_where_its_head_does(

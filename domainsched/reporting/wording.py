@@ -392,11 +392,27 @@ def listed(row: Row) -> dict[str, object]:
     return shown | {"domain": site_record(row["domain"])}
 
 
+def _tenant(row: Row) -> str:
+    value = row.get("tenant_id")
+    return "" if value is None else printable(value)
+
+
+def _told_apart(texts: Sequence[str]) -> list[str]:
+    """Shorten texts to their beginnings, or to their ends where these tell more of them apart."""
+    heads = [fitted(text, _OF_TENANT).rstrip() for text in texts]
+    tails = [
+        text if width(text) <= _OF_TENANT else fitted("…" + text[1 - _OF_TENANT :], _OF_TENANT)
+        for text in texts
+    ]
+    return max(heads, tails, key=lambda short: len(set(short)))
+
+
+_OF_TENANT = 9
+"""Columns of a list that a tenant takes at most."""
 _ROOM_FOR_TENANTS = 76
 """Columns: without them a reason would have no room beside a tenant."""
 _CELLS: Mapping[str, Callable[[Row], str]] = {
     "DOMAIN": lambda row: printable(site(row["domain"])),
-    "TENANT": lambda row: fitted(printable(row.get("tenant_id") or ""), 9).rstrip(),
     "STATUS": lambda row: fitted(printable(row["status"]), 10).rstrip(),
     "TRIES": lambda row: f"{row['attempts']:>5}",
     "UPDATED": lambda row: updated(row, ago),
@@ -409,9 +425,11 @@ def table(rows: Sequence[Row], columns: int) -> Iterable[str]:
 
     Whose the rows are is shown, as far as tells them apart, if not all are the same tenant's.
     """
-    several = columns >= _ROOM_FOR_TENANTS and len({row.get("tenant_id") for row in rows}) > 1
-    heads = [head for head in _CELLS if several or head != "TENANT"]
-    cells = [[_CELLS[head](row) for head in heads] for row in rows]
+    heads, cells = list(_CELLS), [[cell(row) for cell in _CELLS.values()] for row in rows]
+    tenants = _told_apart([_tenant(row) for row in rows])
+    if columns >= _ROOM_FOR_TENANTS and len(set(tenants)) > 1:
+        for line, tenant in zip((heads, *cells), ("TENANT", *tenants), strict=True):
+            line.insert(1, tenant)
     yield from grid(heads, cells, columns)
 
 
