@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 from domainsched import batch
 from domainsched.config import Settings
@@ -122,17 +123,18 @@ async def process(session: Session, names: Sequence[str], *, strict: bool) -> in
     async with opened_table(session) as (database, table):
         store, stop = Store(database, table, tenant=settings.tenant), Stop()
         rows = await _named(store, domains) if domains else None
+        left: list[Row] = []
         with stopping(session, stop):
             rounds = Rounds(session, database, table, stop)
             wanted = None if rows is None else [row["id"] for row in rows]
             summary = await rounds.run(wanted)
             if rows is not None:
-                await _show(session, store, domains)
+                left = await _show(session, store, domains)
             await rounds.conclude(summary)
     if stop.signal is not None:
         return 128 + stop.signal
     if rows is not None and summary.claimed < len(rows):
-        raise _refused(rows, len(rows) - summary.claimed)
+        raise _refused(left, len(rows) - summary.claimed, settings.tenant)
     if strict and summary.failed:
         raise Incomplete(f"{count(summary.failed, 'domain')} failed for good")
     return ExitCode.OK
@@ -155,25 +157,30 @@ async def _named(store: Store, domains: Sequence[str]) -> list[Row]:
     return rows
 
 
-async def _show(session: Session, store: Store, domains: Sequence[str]) -> None:
-    """Show the named domains as they are now."""
+async def _show(session: Session, store: Store, domains: Sequence[str]) -> list[Row]:
+    """Show the named domains as they are now, and hand them on."""
     rows, _ = await store.named(domains)
     if session.report.style.json:
         for row in rows:
             session.report.document({"type": "record", "record": public(row)})
-        return
+        return rows
     alone, most = len(domains) == 1, session.settings.max_attempts
     session.report.show(answers.records(rows, alone=alone, max_attempts=most))
+    return rows
 
 
-def _refused(rows: Sequence[Row], number: int) -> DomainschedError:
-    """Say which of the rows were not claimed: nobody but another worker can be why."""
+def _refused(rows: Sequence[Row], number: int, tenant: UUID | None) -> DomainschedError:
+    """Say which of the rows were not claimed: nobody but another worker can be why.
+
+    The rows are those after the run: it has taken over what had an expired lease before.
+    """
     theirs = [row for row in rows if held(row)]
-    names = " ".join(canonical(row["domain"]) for row in theirs) or "DOMAIN"
+    names = " ".join(dict.fromkeys(canonical(row["domain"]) for row in theirs)) or "DOMAIN"
+    whose = f"--tenant {tenant} " if tenant else ""
     return DomainschedError(
         f"{count(number, 'domain')} being processed by another worker: left alone",
         why="\n".join(f"{site(row['domain'])}: {held(row)}" for row in theirs),
-        hint=f"wait; or take over: domainsched reset --force {names}",
+        hint=f"wait; or take over: domainsched reset --force {whose}{names}",
     )
 
 

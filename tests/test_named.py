@@ -107,6 +107,19 @@ def test_one_that_another_worker_has_is_refused_and_untouched(world: World) -> N
     assert not world.visits()
 
 
+def test_the_hint_names_only_what_was_refused_and_whose_it_is(world: World) -> None:
+    world.add("a.test", "b.test")
+    put(world, LEASED)
+    put(world, STATES["its worker died"][0], "b.test")
+    world.execute("INSERT INTO domains (domain) VALUES ('https://A.test/')")
+    put(world, LEASED, "https://A.test/")
+    tenant = "550e8400-e29b-41d4-a716-446655440000"
+    ended = world.run("process", *("--domain", "a.test", "--domain", "b.test"), "--tenant", tenant)
+    assert world.visits() == {"b.test": 1}
+    assert "b.test" not in ended.err
+    assert ended.err.endswith(f"take over: domainsched reset --force --tenant {tenant} a.test\n")
+
+
 def test_the_others_are_processed_all_the_same(world: World) -> None:
     world.add("a.test", "b.test", "c.test")
     put(world, LEASED, "b.test")
