@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -281,7 +282,8 @@ async def reset(session: Session, how: Reset) -> None:
                 how.selection, force=how.force, clear_metadata=how.clear, limit=how.limit
             )
         holders = await _holders(store, how.selection) if skipped else []
-    says_it_all = skipped and not how.dry_run and (holders or not number)
+    warned = not number and report.threshold <= logging.WARNING
+    says_it_all = skipped and not how.dry_run and (holders or warned)
     if not says_it_all or report.style.format is not None:
         report.show(answers.reset(number, skipped, dry_run=how.dry_run))
     if skipped:

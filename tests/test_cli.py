@@ -1453,7 +1453,7 @@ def test_who_does_not_own_the_table_is_told_who_can_complete_it(
     reader: Surroundings, table: Database
 ) -> None:
     with table.connect() as connection:
-        connection.execute("ALTER TABLE domains DROP claimed_by")
+        connection.execute("ALTER TABLE domains DROP claimed_by, DROP last_scan")
     who, owner = role_of(reader), table.keywords["user"]
     what = f'role "{who}" does not own table public.domains'
     hint = f'hint: have its owner, role "{owner}", do: domainsched init\n'
@@ -1463,9 +1463,16 @@ def test_who_does_not_own_the_table_is_told_who_can_complete_it(
     assert reader.run("init") == Ended(3, "", told), "nobody is asked what cannot be done"
     dry = reader.run("init", "--dry-run")
     assert (dry.code, "ADD COLUMN IF NOT EXISTS" in dry.out) == (0, True)
+    assert '"last_scan"' in dry.out, "its owner is shown all that init would add"
     assert dry.err.startswith(f"warning: this would be refused: {what}\n{hint}")
     for command in ("process", "inspect", "inspect --schema"):
         assert reader.run(*command.split()).err.endswith(hint)
+
+
+def test_a_table_that_is_yet_to_be_made_is_called_as_it_will_be(queue: Surroundings) -> None:
+    new = replace(queue, variables={**queue.variables, "DOMAINSCHED_TABLE": "Order"})
+    planned, made = (new.run("init", "--json", *dry).records for dry in (("--dry-run",), ()))
+    assert planned[0]["table"] == made[0]["table"] == 'public."Order"'
 
 
 def test_who_may_not_create_a_table_is_told_the_right(
@@ -1687,6 +1694,9 @@ ANSWERS = {
         "",
         warning="warning: all that matches is being processed now: 1 domain left alone\n"
         "hint: --force takes it too, and refuses its worker's result\n",
+    ),
+    "reset --status processing --yes --quiet": Answers(
+        "nothing was reset; 1 left alone, as a worker holds it\n", ""
     ),
     "reset d.test --csv": Answers(RESET, RESET),
     "reset d.test": Answers("reset 1 domain\n", ""),

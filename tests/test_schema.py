@@ -879,6 +879,7 @@ UNFIT_TO_ADD = {
     "id int PRIMARY KEY, domain text": 1,
     "id smallint PRIMARY KEY, domain text": 1,
     "id uuid PRIMARY KEY, domain text": 1,
+    "id number PRIMARY KEY, domain text": 1,
     'id serial PRIMARY KEY, domain text, "Own er" text NOT NULL, score int NOT NULL': 2,
     "id serial PRIMARY KEY, domain text, owner text NOT NULL DEFAULT '', n int": 0,
     "id serial PRIMARY KEY, domain text, owner nobody NOT NULL": 0,
@@ -892,12 +893,12 @@ async def test_what_keeps_add_from_filling_a_row_is_known_and_how_to_mend_it(
     database: Place, columns: str
 ) -> None:
     execute(database, "CREATE DOMAIN nobody AS text DEFAULT 'nobody'")
-    execute(database, "CREATE DOMAIN somebody AS text NOT NULL")
+    execute(database, "CREATE DOMAIN somebody AS text NOT NULL; CREATE DOMAIN number AS int")
     execute(database, f'CREATE TABLE "Do mains" ({columns}, status text)')
     name, order = TableName("Do mains"), Order(UUID(TENANT))
     await init_in(database, name)
     key = "gen_random_uuid()" if "uuid" in columns else "7"
-    if UNFIT_TO_ADD[columns] == 1 and "somebody" not in columns:
+    if UNFIT_TO_ADD[columns] == 1 and not re.search("somebody|number", columns):
         execute(database, f"INSERT INTO \"Do mains\" (id, domain) VALUES ({key}, 'old.test')")
     async with opened(database) as client:
         store = Store(client, await usable_table(client, name))
@@ -910,7 +911,7 @@ async def test_what_keeps_add_from_filling_a_row_is_known_and_how_to_mend_it(
             assert caught.value.hint == "\n".join(obstacle.hint for obstacle in found)
         for obstacle in found:
             mend = re.sub("^give it a default(, or)?: ", "", obstacle.hint)
-            execute(database, mend.replace("...", "'x'"))
+            execute(database, mend.replace("...", "'7'"))
         assert await store.obstacles() == []
         assert await store.add(["a.test"], order) == Added(added=1)
 

@@ -137,11 +137,11 @@ async def obstacles(cursor: Cursor, table: Table) -> list[Obstacle]:
 def _filling(table: Table, column: str, kind: str) -> str:
     """Write what gives a key a default, or frees another column of the need of one.
 
-    No `kind` stands for a type that is itself NOT NULL: its column cannot be freed.
+    No `kind` stands for a type that is itself NOT NULL: its column cannot be freed, nor can a key.
     """
     mended = _EMPTY if kind else _DEFAULT
     if column == "id":
-        mended = {**dict.fromkeys(WHOLE, _IDENTITY), "uuid": _RANDOM}.get(kind, _EMPTY)
+        mended = {**dict.fromkeys(WHOLE, _IDENTITY), "uuid": _RANDOM}.get(kind, _DEFAULT)
     return mended.format(
         table=table.identifier,
         column=sql.Identifier(column),

@@ -108,8 +108,13 @@ async def qualified(database: Database, name: TableName) -> str:
 
     async def operation() -> str:
         async with database.transaction(read_only=True) as cursor:
-            row = await _one(cursor, "SELECT current_schema()", ())
-            return f"{name.schema or (row and row[0]) or 'public'}.{name.table}"
+            row = await _one(
+                cursor,
+                "SELECT quote_ident(coalesce(%s, current_schema(), 'public'))"
+                " || '.' || quote_ident(%s)",
+                [name.schema, name.table],
+            )
+            return str(row and row[0])
 
     return await database.run(operation)
 

@@ -39,7 +39,7 @@ def statements(table: Table | None, name: TableName, lease: timedelta) -> list[s
 
     Rows that an older system left `processing` have no claim token; they get a lease from now, so
     that whoever still works on them can end, and are then reclaimed. What a table may do without it
-    does without where another role owns it.
+    does without where another role owns it, and lacks nothing else.
     """
     return [*_transactional(table, name, lease), *_for_index(table)]
 
@@ -47,7 +47,8 @@ def statements(table: Table | None, name: TableName, lease: timedelta) -> list[s
 def _transactional(table: Table | None, name: TableName, lease: timedelta) -> list[sql.Composed]:
     if table is None:
         return [_creation(name), _storage(name)]
-    wanted = {**ADDED_COLUMNS, **(OPTIONAL_COLUMNS if table.is_owned else {})}
+    optional = OPTIONAL_COLUMNS if table.is_owned or table.missing else {}
+    wanted = {**ADDED_COLUMNS, **optional}
     added = {name: kind for name, kind in wanted.items() if name not in table.columns}
     result = [_addition(table, added)] if added else []
     if "claim_token" in added:
