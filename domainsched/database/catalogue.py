@@ -17,7 +17,6 @@ from psycopg import sql
 from domainsched.database.connection import Cursor, Database
 from domainsched.database.table import (
     ADDED_COLUMNS,
-    GENERATED,
     KEY_COLUMNS,
     RIGHTS,
     Table,
@@ -135,7 +134,7 @@ async def find(cursor: Cursor, name: TableName) -> Table | None:
     _check_types(written, columns)
     await _check_status(cursor, oid, written)
     await _check_constraints(cursor, oid, written)
-    await _check_words(cursor, written, columns["status"].removesuffix(GENERATED))
+    await _check_words(cursor, written, columns["status"])
     await _check_domain(cursor, oid, written)
     await _check_identity(cursor, oid, written)
     return Table(
@@ -176,8 +175,8 @@ def _check_key_columns(name: str, columns: Mapping[str, str]) -> None:
 def _check_types(name: str, columns: Mapping[str, str]) -> None:
     """Refuse a table whose columns of our names are for something else: no statement would hold."""
     odd = [
-        f"{column} {columns[column]}"
-        for column in ADDED_COLUMNS
+        f"{column} is {columns[column]}, not {kind}"
+        for column, kind in (("status", "writable"), *ADDED_COLUMNS.items())
         if column in columns and is_misfit(column, columns[column])
     ]
     if odd:
@@ -280,23 +279,23 @@ async def kept_as(cursor: Cursor, kind: str, texts: Sequence[str]) -> list[str |
 
 
 async def _check_domain(cursor: Cursor, oid: int, name: str) -> None:
-    """Refuse names that are no texts, or a status that nobody can write."""
-    await cursor.execute(
-        "SELECT attname || ' ' || format_type(atttypid, atttypmod)"
-        " || CASE WHEN attgenerated <> '' THEN ' (generated)' ELSE '' END"
-        " FROM pg_attribute JOIN pg_type t ON t.oid = atttypid WHERE attrelid = %s AND"
-        " (attname = 'domain' AND typcategory <> 'S' OR attname = 'status' AND attgenerated <> '')",
+    """Refuse names that are no texts."""
+    row = await _one(
+        cursor,
+        "SELECT format_type(atttypid, atttypmod)"
+        " FROM pg_attribute JOIN pg_type t ON t.oid = atttypid"
+        " WHERE attrelid = %s AND attname = 'domain' AND typcategory <> 'S'",
         [oid],
     )
-    if odd := await cursor.fetchall():
-        raise _mistaken(name, [column for (column,) in odd])
+    if row is not None:
+        raise _mistaken(name, [f"domain is {row[0]}, not text"])
 
 
 def _mistaken(name: str, odd: Sequence[str]) -> SchemaMismatch:
     return SchemaMismatch(
         f"table {name} has columns of its own where domainsched needs others",
-        why=", ".join(odd),
-        hint="rename them, or drop what restricts them, and then: domainsched init",
+        why="\n".join(odd),
+        hint="rename them, or alter them to that; and then: domainsched init",
     )
 
 
