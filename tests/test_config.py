@@ -384,6 +384,7 @@ def test_a_user_agent_never_breaks_a_header(text: str) -> None:
 def test_whole_numbers_and_minutes_have_their_bounds() -> None:
     assert whole(0)("0") == 0
     assert whole(1)("999999999") == 999999999
+    assert whole(1)("0000000001") == 1
     assert minutes("90") == timedelta(hours=1.5)
 
 

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -459,6 +459,26 @@ async def test_what_no_waiting_mends_is_not_waited_for(guarded: DatabaseUrl, ref
     ours = Database(DatabaseUrl({**guarded.keywords, **REFUSALS[refusal][0]}))
     with within(SHORT):
         await error_of(ours, patience=PATIENCE)
+
+
+async def test_a_server_without_tls_is_not_waited_for_to_have_it() -> None:
+    async def decline(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer as a PostgreSQL without TLS does (manual, "SSL Session Encryption")."""
+        with suppress(ConnectionError):
+            while await reader.read(8):
+                writer.write(b"N")
+        writer.close()
+        declined.set()
+
+    declined = asyncio.Event()
+    async with await asyncio.start_server(decline, "127.0.0.1", 0) as server:
+        port = str(server.sockets[0].getsockname()[1])
+        keywords = {"host": "127.0.0.1", "port": port, "user": "app", "dbname": "sites"}
+        ours = Database(DatabaseUrl({**keywords, "sslmode": "require"}))
+        with within(SHORT):
+            error = await error_of(ours, patience=PATIENCE)
+        await declined.wait()
+    assert error.why.startswith("server does not support SSL")
 
 
 async def test_a_right_password_is_right(guarded: DatabaseUrl) -> None:

@@ -21,6 +21,7 @@ from domainsched.models import Claim, Complete, Fail, Failed, Kind, Retry, RunSu
 from domainsched.reporting.formats import Format
 from domainsched.reporting.logs import LogStyle, log_line
 from domainsched.reporting.report import Report, Style
+from domainsched.starting import _ToReport
 
 TEXT = LogStyle(json=False, journal=False, run_id="7f3a")
 JSON = LogStyle(json=True, journal=False, run_id="7f3a")
@@ -177,6 +178,15 @@ def test_what_libraries_log_is_one_record_each_in_json_and_whole_lines_in_text()
     lines = said(log_style("text"), relay)[1].splitlines()
     assert len(lines) == 3
     assert all(" ERROR " in line and line.endswith("run=7f3a") for line in lines)
+
+
+def test_our_warnings_are_told_as_such_and_those_of_libraries_as_theirs() -> None:
+    def log(report: Report) -> None:
+        for name in ("domainsched.fetch.scraperapi", "asyncio"):
+            words = {"name": name, "levelno": logging.WARNING, "msg": "on %s", "args": ("fire",)}
+            _ToReport(report).handle(logging.makeLogRecord(words | {"levelname": "WARNING"}))
+
+    assert said(Style(), log)[1] == "warning: on fire\nWARNING on fire\n"
 
 
 def test_no_secret_gets_into_the_log() -> None:

@@ -463,9 +463,12 @@ async def test_a_budget_that_is_used_up_sends_nothing(service: Service) -> None:
     assert (len(service.asked), budget.spent) == (2, 2)
 
 
-async def test_a_budget_below_the_price_of_a_page_is_refused(service: Service) -> None:
-    with pytest.raises(ConfigError, match="the budget of 74 credits does not pay for a page"):
-        ScraperApi(manner(service, render=True, ultra_premium=True), CreditBudget(74))
+@pytest.mark.parametrize(("limit", "told"), [(74, "74 credits"), (1, "1 credit")])
+async def test_a_budget_below_the_price_of_a_page_is_refused(
+    service: Service, limit: int, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"the budget of {told} does not pay for a page"):
+        ScraperApi(manner(service, render=True, ultra_premium=True), CreditBudget(limit))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -23,8 +26,10 @@ from domainsched.database.connection import Database as Client
 from domainsched.database.table import TableName
 from domainsched.reporting.report import Report, Style
 from domainsched.reporting.wording import width
+from domainsched.running import stopping
 from domainsched.session import Session
 from domainsched.watching import _Observer
+from domainsched.worker import Stop
 
 WATCH = ("watch", "--interval", "1h", "--json")
 TIMEOUT_OF_A_VISIT = 30.0
@@ -337,6 +342,27 @@ def test_a_terminal_that_cannot_redraw_gets_lines(world: World) -> None:
     assert (shown.code, shown.out) == (0, "")
     assert "\x1b" not in shown.err
     assert shown.err.startswith("error     gone.test  attempt 1 of 3  http_4xx: HTTP 410\n")
+
+
+@pytest.mark.parametrize(
+    ("flies", "told"), [(True, ["finishing what is", "left at once; what"]), (False, [])]
+)
+def test_what_a_signal_does_is_said_once_and_only_where_something_flies(
+    told: list[str], *, flies: bool
+) -> None:
+    err = io.StringIO()
+    report = Report(Style(verbosity=1), io.StringIO(), err)
+    session = Session(Settings.load({}, {}), {}, report, "run")
+
+    async def work() -> None:
+        with stopping(session, Stop(), flies=flies):
+            for _ in range(4):
+                os.kill(os.getpid(), SIGTERM)
+            await asyncio.Event().wait()
+
+    with pytest.raises(SystemExit):
+        asyncio.run(work())
+    assert [line[:18].rstrip() for line in err.getvalue().splitlines()] == told
 
 
 def test_ctrl_c_leaves_the_view_and_says_what_is_waited_for(world: World, gate: Event) -> None:
