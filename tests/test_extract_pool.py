@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from domainsched import extract_page
 from domainsched.errors import DomainschedError
+from domainsched.extract.frames import BEGUN, LENGTH, READY, frame
 from domainsched.extract.guard import cut
 from domainsched.extract.pool import ExtractionPool
 from domainsched.models import Failed, Kind, Page
@@ -25,6 +30,7 @@ POISON = b"<dl a=</dl>" * 180_000
 """2 MB of open elements that look closed: passes the guard, takes the parser over a minute."""
 
 LONG = timedelta(seconds=60)
+PATIENCE = 60
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -74,14 +80,16 @@ def environment_of(pid: int) -> bytes:
 async def until_busy(pid: int) -> None:
     """Wait until the process burns: it is in the midst of a page."""
 
-    def spent() -> int:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11])
-
-    began = spent()
+    began = _spent(pid)
     async with asyncio.timeout(20):
-        while spent() < began + 20:  # noqa: ASYNC110 - another process's clock, in ticks of 10 ms
+        while _spent(pid) < began + 0.2:  # noqa: ASYNC110 - another process's clock
             await asyncio.sleep(0.01)
+
+
+def _spent(pid: int) -> float:
+    """Seconds of CPU time, in user mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
 
 
 async def test_a_page_gives_what_extract_page_gives() -> None:
@@ -266,6 +274,39 @@ async def test_a_parent_killed_outright_leaves_no_process_busy_or_idle() -> None
     async with asyncio.timeout(10):
         while not all(map(is_gone, orphans)):  # noqa: ASYNC110 - not our children to wait for
             await asyncio.sleep(0.01)
+
+
+@linux_only
+def test_a_page_that_burns_on_is_ended_by_the_kernel_whatever_its_process_used_before() -> None:
+    """The kernel's own account of that runs ahead of the one that can be asked for."""
+    seconds = 0.2
+    with (
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "domainsched.extract.child", str(2**29), str(seconds), ""],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as child,
+        ExitStack() as stack,
+    ):
+        stack.callback(child.kill)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.read(LENGTH.size + len(READY)) == frame(READY)
+        while _spent(child.pid) < 2 * (seconds + 1):
+            _ask(child.stdin, b"<title>Acme</title>" + b"<p>info@acme-tools.com" * 2_000)
+            assert child.stdout.read(LENGTH.size + len(BEGUN)) == frame(BEGUN)
+            (length,) = LENGTH.unpack(child.stdout.read(LENGTH.size))
+            assert json.loads(child.stdout.read(length))["title"] == "Acme"
+        ours = resource.getrlimit(resource.RLIMIT_CPU)
+        assert resource.prlimit(child.pid, resource.RLIMIT_CPU) == ours
+        _ask(child.stdin, POISON)
+        assert child.wait(PATIENCE) == -signal.SIGPROF
+
+
+def _ask(stdin: IO[bytes], body: bytes) -> None:
+    request = {"url": "https://acme-tools.com/", "headers": {"content-type": "text/html"}}
+    stdin.write(frame(json.dumps(request).encode()) + frame(body))
+    stdin.flush()
 
 
 GARBLING = """#!{python}
