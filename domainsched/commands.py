@@ -199,10 +199,10 @@ async def _warn_of_table(report: Report, database: Database, table: Table) -> No
         )
     _warn_of_short(report, table)
     if table.lacks_rights:
+        least = "not even" if set(READING) & set(table.lacks_rights) else "only"
         lacking = ", ".join(table.lacks_rights)
-        report.warning(f'role "{table.role}" may only inspect: no {lacking}', grant(table))
-    obstacles = [] if "INSERT" in table.lacks_rights else await Store(database, table).obstacles()
-    for obstacle in obstacles:
+        report.warning(f'role "{table.role}" may {least} inspect: no {lacking}', grant(table))
+    for obstacle in await Store(database, table).obstacles():
         report.warning(obstacle.what, obstacle.hint)
 
 

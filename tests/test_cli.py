@@ -897,6 +897,20 @@ def test_a_misspelt_setting_is_told_once_and_is_no_error(queue: Surroundings) ->
     assert odd.run("inspect", "--quiet").err == ""
 
 
+def test_rows_without_a_status_are_found_by_the_word_that_the_glance_has(
+    queue: Surroundings, table: Database
+) -> None:
+    with table.connect() as connection:
+        connection.execute("ALTER TABLE domains ALTER status DROP NOT NULL")
+        connection.execute("UPDATE domains SET status = NULL WHERE domain = 'c.test'")
+        connection.execute("UPDATE domains SET due_at = now() + interval '1h'")
+    assert "statuses.null\t1\n" in queue.run("inspect").out
+    listed = queue.run("inspect", "--status", "null")
+    assert (listed.out[:6], listed.err) == ("c.test", "")
+    assert queue.run("reset", "--status", "null", "--yes", "--json").records[0]["reset"] == 1
+    assert queue.run("inspect", "c.test", "--json").records[0]["status"] == "pending"
+
+
 def test_a_status_that_no_domain_has_and_we_do_not_know_is_told(
     queue: Surroundings, table: Database
 ) -> None:

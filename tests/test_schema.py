@@ -289,6 +289,12 @@ def test_a_name_that_would_need_quotes_is_refused(text: str) -> None:
     assert caught.value.hint == "write DOMAINSCHED_TABLE=domains, or schema.domains"
 
 
+def test_a_name_in_quotes_is_given_back_without() -> None:
+    with pytest.raises(ConfigError) as caught:
+        TableName.parse('app."Domains"')
+    assert caught.value.hint == "write DOMAINSCHED_TABLE=app.Domains"
+
+
 def test_the_url_s_schema_serves_where_the_name_has_none() -> None:
     assert TableName.parse("domains", schema="app") == TableName("domains", "app")
     assert TableName.parse("own.domains", schema="app") == TableName("domains", "own")
@@ -304,12 +310,6 @@ def test_the_search_path_of_the_url_says_where_the_table_is(
     assert query(database, "SELECT schemaname FROM pg_tables WHERE tablename = 'domains'") == [
         "app"
     ]
-
-
-async def test_a_schema_that_is_not_there_is_said_so(database: Place) -> None:
-    with pytest.raises(DatabaseError, match="the table's schema does not exist") as caught:
-        await init_in(database, TableName("domains", "nowhere"))
-    assert '"nowhere"' in caught.value.why
 
 
 # --- again, dry, and together -----------------------------------------------------------------
@@ -629,8 +629,10 @@ async def test_columns_of_the_same_name_for_another_purpose_are_not_used(databas
         with pytest.raises(SchemaMismatch, match="columns of its own") as caught:
             await attempt(database)
         assert caught.value.why == (
-            "due_at date (may be null), claim_token text, title text (generated),"
-            " email_addresses integer"
+            "due_at is date (may be null), not timestamptz NOT NULL DEFAULT now()\n"
+            "claim_token is text, not uuid\n"
+            "title is text (generated), not text\n"
+            "email_addresses is integer, not text[]"
         )
 
 
@@ -653,7 +655,7 @@ async def test_a_due_time_that_may_be_null_would_hide_rows_for_ever(database: Pl
     )
     with pytest.raises(SchemaMismatch) as caught:
         await init_in(database)
-    assert caught.value.why == "due_at timestamp with time zone (may be null)"
+    assert caught.value.why.startswith("due_at is timestamp with time zone (may be null)")
 
 
 @pytest.mark.parametrize(("length", "serves"), [(17, False), (18, True)])
@@ -669,7 +671,7 @@ async def test_a_kind_of_failure_is_never_cut(
     for attempt in (checked_in, init_in):
         with pytest.raises(SchemaMismatch, match="columns of its own") as caught:
             await attempt(database)
-        assert caught.value.why == "last_error_kind character varying(17)"
+        assert caught.value.why == "last_error_kind is character varying(17), not text"
 
 
 async def test_rows_must_be_told_apart(database: Place) -> None:
@@ -789,6 +791,81 @@ async def test_who_may_not_create_is_told(database: Place, guest: Place) -> None
         await init_in(guest)
     execute(database, caught.value.hint)
     assert (await init_in(guest)).is_owned
+
+
+async def test_who_may_not_enter_a_schema_is_told_both_rights_that_init_needs(
+    database: Place, guest: Place
+) -> None:
+    execute(database, "CREATE SCHEMA app")
+    name = TableName("domains", "app")
+    with pytest.raises(DatabaseError, match="may not do anything in the schema app") as caught:
+        await init_in(guest, name)
+    assert caught.value.hint.startswith('GRANT USAGE, CREATE ON SCHEMA "app" TO ')
+    execute(database, caught.value.hint)
+    assert (await init_in(guest, name)).has_index
+    execute(database, f'REVOKE USAGE ON SCHEMA app FROM "{guest.keywords["user"]}"')
+    error = await refusal_in(guest, name)
+    assert (error.why, error.hint[:26]) == (
+        "table app.domains is in it",
+        'GRANT USAGE ON SCHEMA "app',
+    )
+    execute(database, error.hint)
+    assert (await checked_in(guest, name)).has_index
+
+
+async def test_a_schema_that_is_not_there_is_made_as_the_hint_says(database: Place) -> None:
+    name = TableName("domains", "app")
+    with pytest.raises(SchemaMismatch, match="schema does not exist") as caught:
+        await init_in(database, name)
+    assert caught.value.why == 'there is no schema "app"'
+    execute(database, caught.value.hint.partition("; or ")[0])
+    assert (await init_in(database, name)).written == "app.domains"
+
+
+async def test_a_table_whose_name_has_other_capitals_is_suggested(database: Place) -> None:
+    execute(database, 'CREATE SCHEMA app; CREATE TABLE app."Domains" (id int)')
+    assert "create it" in (await refusal_in(database)).hint, "it is not on the search path"
+    elsewhere = await refusal_in(database, TableName("domains", "app"))
+    assert elsewhere.hint == "is it DOMAINSCHED_TABLE=app.Domains?"
+    execute(database, 'CREATE TABLE "Domains" (id int)')
+    assert (await refusal_in(database)).hint == "is it DOMAINSCHED_TABLE=Domains?"
+
+
+async def test_row_level_security_is_told_unless_it_lets_all_pass(
+    database: Place, guest: Place
+) -> None:
+    role, order = guest.keywords["user"], Order(UUID(TENANT))
+    await init_in(database)
+    execute(database, f'GRANT SELECT, INSERT, UPDATE ON domains TO "{role}"')
+    async with opened(guest) as client:
+        store = Store(client, await usable_table(client, NAME))
+        assert await store.obstacles() == []
+        execute(database, "ALTER TABLE domains ENABLE ROW LEVEL SECURITY")
+        (told,) = await store.obstacles()
+        with pytest.raises(DatabaseError, match="for want of a right") as caught:
+            await store.add(["a.test"], order)
+        assert caught.value.hint == told.hint
+        execute(database, told.hint.removeprefix("if that is not all of it: "))
+        assert await store.obstacles() == []
+        assert await store.add(["a.test"], order) == Added(added=1)
+        execute(database, "CREATE POLICY less ON domains AS RESTRICTIVE USING (id > 7)")
+        assert await store.obstacles() == [told]
+    async with opened(database) as client:
+        assert await Store(client, await usable_table(client, NAME)).obstacles() == []
+
+
+async def test_a_tenant_that_is_not_there_is_asked_for(database: Place) -> None:
+    execute(
+        database,
+        "CREATE TABLE tenants (id uuid PRIMARY KEY);"
+        "CREATE TABLE domains (id serial PRIMARY KEY, domain text, status text,"
+        " tenant_id uuid NOT NULL REFERENCES tenants)",
+    )
+    table = await init_in(database)
+    async with opened(database) as client:
+        with pytest.raises(DatabaseError, match="refused a statement") as caught:
+            await Store(client, table).add(["a.test"], Order(UUID(TENANT)))
+    assert caught.value.hint == "name a tenant that is there: --tenant, or DEFAULT_TENANT_ID"
 
 
 async def test_an_owner_who_may_not_create_the_index_is_told(database: Place, guest: Place) -> None:

@@ -46,9 +46,12 @@ async def usable_table(
     table = await database.run(lambda: find_table(database, name))
     if table is None:
         where = f"{name.schema or 'public'}.{name.table}"
+        like = await database.run(lambda: _spelt_otherwise(database, name))
         raise SchemaMismatch(
             f'table {where} does not exist in database "{_dbname(database)}"',
-            hint="check DOMAINSCHED_TABLE, or create it: domainsched init",
+            hint=f"is it DOMAINSCHED_TABLE={like}?"
+            if like
+            else "check DOMAINSCHED_TABLE, or create it: domainsched init",
         )
     where = table.written
     if table.missing:
@@ -69,6 +72,21 @@ async def find_table(database: Database, name: TableName) -> Table | None:
     """Read the catalogue. Without a schema, the search path decides, as it would in a statement."""
     async with database.transaction() as cursor:
         return await find(cursor, name)
+
+
+async def _spelt_otherwise(database: Database, name: TableName) -> str:
+    """Find a table whose name differs in capitals only, which count in quoted names."""
+    async with database.transaction(read_only=True) as cursor:
+        row = await _one(
+            cursor,
+            "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN '' ELSE nspname || '.' END || relname"
+            " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE lower(relname) = lower(%(table)s) AND relkind = 'r' AND CASE"
+            "   WHEN %(schema)s::text IS NULL THEN pg_table_is_visible(c.oid)"
+            "   ELSE lower(nspname) = lower(%(schema)s) END",
+            {"table": name.table, "schema": name.schema},
+        )
+    return str(row[0]) if row else ""
 
 
 async def columns_of(database: Database, name: TableName) -> dict[str, str]:
@@ -94,7 +112,8 @@ async def _located(cursor: Cursor, name: TableName) -> tuple[Any, ...] | None:
         "   FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid"
         "   AND i.indpred IS NULL AND i.indexprs IS NULL),"
         " pg_get_userbyid(c.relowner), pg_has_role(c.relowner, 'USAGE'),"
-        " quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
+        " quote_ident(n.nspname) || '.' || quote_ident(c.relname),"
+        " has_schema_privilege(n.oid, 'USAGE')"
         " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.relname = %(table)s AND CASE WHEN %(schema)s::text IS NULL"
         "   THEN pg_table_is_visible(c.oid) ELSE n.nspname = %(schema)s END",
@@ -123,11 +142,14 @@ async def find(cursor: Cursor, name: TableName) -> Table | None:
 
     Raises:
         SchemaMismatch: rows cannot be claimed in what has the name.
+        DatabaseError: the role may not use its schema.
     """
     row = await _located(cursor, name)
     if row is None:
         return None
-    oid, schema, table, kind, role, lacks, uniques, owner, is_owned, written = row
+    oid, schema, table, kind, role, lacks, uniques, owner, is_owned, written, may_enter = row
+    if not may_enter:
+        raise no_entry(role, schema, "USAGE", f"table {written} is in it")
     _check_kind(written, kind)
     columns = await _columns(cursor, oid)
     _check_key_columns(written, columns)
@@ -151,6 +173,15 @@ async def find(cursor: Cursor, name: TableName) -> Table | None:
         is_owned=is_owned,
         uniques=frozenset(uniques),
     )
+
+
+def no_entry(role: str, schema: str, rights: str, why: str) -> DatabaseError:
+    """Say which rights on a schema a role lacks."""
+    whole = sql.SQL("{} TO {};").format(sql.Identifier(schema), sql.Identifier(role)).as_string()
+    what = f'role "{role}" may not do anything in the schema {schema}'
+    if "USAGE" not in rights:
+        what = f'role "{role}" may not create anything in the schema {schema}'
+    return DatabaseError(what, why=why, hint=f"GRANT {rights} ON SCHEMA {whole}")
 
 
 def _check_kind(name: str, kind: str) -> None:

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors as pg_errors
 from psycopg import sql
 
-from domainsched.database.catalogue import find, find_table
+from domainsched.database.catalogue import find, find_table, no_entry
 from domainsched.database.connection import PATIENCE, Cursor, Database
 from domainsched.database.table import ADDED_COLUMNS, OPTIONAL_COLUMNS, Table, TableName, index_of
 from domainsched.errors import DatabaseError, SchemaMismatch
@@ -114,22 +114,23 @@ async def hindrance(cursor: Cursor, name: TableName, table: Table | None) -> Dat
         )
     if table is not None and table.has_index:
         return None
+    wanted = name.schema if table is None else table.schema
     await cursor.execute(
-        "SELECT nspname, current_user FROM pg_namespace"
-        " WHERE nspname = coalesce(%s, current_schema())"
-        " AND NOT has_schema_privilege(oid, 'CREATE')",
-        [name.schema if table is None else table.schema],
+        "SELECT nspname, current_user, array_to_string(ARRAY(SELECT r FROM"
+        "   unnest('{USAGE,CREATE}'::text[]) r WHERE NOT has_schema_privilege(oid, r)), ', ')"
+        " FROM pg_namespace WHERE nspname = coalesce(%s, current_schema())",
+        [wanted],
     )
     row = await cursor.fetchone()
     if row is None:
-        return None
-    schema, role = row
-    right = sql.SQL("GRANT CREATE ON SCHEMA {} TO {};")
-    return DatabaseError(
-        f'role "{role}" may not create anything in the schema {schema}',
-        why=f"{'the table' if table is None else 'the index of the claim'} is to be made there",
-        hint=right.format(sql.Identifier(schema), sql.Identifier(role)).as_string(),
-    )
+        schema = sql.Identifier(wanted or "public").as_string()
+        return SchemaMismatch(
+            "the table's schema does not exist",
+            why=f"there is no schema {schema}",
+            hint=f"CREATE SCHEMA {schema}; or correct DOMAINSCHED_TABLE",
+        )
+    what = "the table" if table is None else "the index of the claim"
+    return no_entry(row[1], row[0], row[2], f"{what} is to be made there") if row[2] else None
 
 
 async def _attempt(cursor: Cursor, statement: sql.Composed) -> None:

@@ -26,7 +26,9 @@ _FOREIGN = sql.SQL("(domain !~ '^[a-z0-9.-]*[a-z0-9]$' OR domain LIKE 'www.%%')"
 _ODD = sql.SQL("(domain !~ '^([a-z0-9.-]*[a-z0-9]|https?://[a-z0-9.-]*[a-z0-9]/?)$')")
 
 _KNOWN = sql.SQL("status IN ('pending', 'processing', 'completed', 'error')")
-LEASED = sql.SQL("(status = 'processing' AND due_at > statement_timestamp())")
+WORD = sql.SQL("coalesce(status::text, 'null')")
+"""A row's status as lists name it; other programs may leave it empty."""
+LEASED = sql.SQL("coalesce(status = 'processing' AND due_at > statement_timestamp(), false)")
 EXPIRED = sql.SQL("(status = 'processing' AND due_at <= statement_timestamp())")
 
 _LIKE = sql.SQL("domain ILIKE %(like)s ESCAPE ''")
@@ -109,7 +111,8 @@ class Conditions:
         return sql.SQL(" AND ").join(parts), values
 
     def _parts(self, selection: Selection) -> list[sql.Composable]:
-        either = sql.SQL("status::text = ANY(%(statuses)s)") if selection.statuses else _KNOWN
+        named = sql.SQL("{} = ANY(%(statuses)s)").format(WORD)
+        either = named if selection.statuses else _KNOWN
         narrow = selection.statuses or not selection.names
         parts: tuple[tuple[object, sql.Composable], ...] = (
             (selection.names, sql.SQL("domain = ANY(%(domains)s)")),

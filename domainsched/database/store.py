@@ -21,6 +21,7 @@ from domainsched.database.queue import filled_columns
 from domainsched.database.selection import (
     EXPIRED,
     LEASED,
+    WORD,
     Conditions,
     Selection,
     batch_is,
@@ -48,7 +49,7 @@ _OLDEST = sql.SQL("""id = ANY (ARRAY (
 ))""")
 
 _STATUSES = sql.SQL("""
-SELECT coalesce(status::text, 'null'),
+SELECT {word},
     CASE WHEN status = 'error' THEN coalesce(last_error_kind, 'unknown') END,
     count(*), {recent}, {settled}
 FROM {table} WHERE {condition}{tenant}
@@ -146,15 +147,18 @@ class Store:
         try:
             return await self._database.run(operation)
         except DatabaseError as error:
-            if isinstance(
-                error.__cause__, pg_errors.NotNullViolation | pg_errors.InsufficientPrivilege
-            ):
-                with contextlib.suppress(
-                    DatabaseError
-                ):  # gone meanwhile: what went wrong before is told
-                    mended = [obstacle.hint for obstacle in await self.obstacles()]
-                    error.hint = "\n".join(mended) or error.hint
+            error.hint = await self._mending(error.__cause__) or error.hint
             raise
+
+    async def _mending(self, cause: BaseException | None) -> str:
+        """Write what mends a refusal; nothing, if we do not know."""
+        match cause:
+            case pg_errors.NotNullViolation() | pg_errors.InsufficientPrivilege():
+                with contextlib.suppress(DatabaseError):  # gone meanwhile
+                    return "\n".join(obstacle.hint for obstacle in await self.obstacles())
+            case pg_errors.ForeignKeyViolation() if "tenant" in (cause.diag.constraint_name or ""):
+                return "name a tenant that is there: --tenant, or DEFAULT_TENANT_ID"
+        return ""
 
     async def obstacles(self) -> list[Obstacle]:
         """Find what an `add` would stumble over."""
@@ -265,7 +269,11 @@ class Store:
         self, cursor: Cursor, condition: sql.Composable, values: Values
     ) -> list[_Group]:
         query = _STATUSES.format(
-            **self._names, condition=condition, recent=self._recent(), settled=self._settled()
+            **self._names,
+            condition=condition,
+            word=WORD,
+            recent=self._recent(),
+            settled=self._settled(),
         )
         await cursor.execute(query, {**values, "tenant": self._tenant})
         return [_Group(*row) for row in await cursor.fetchall()]
@@ -392,9 +400,8 @@ class Store:
         """Say which of these statuses no row has."""
         async with self.reading() as cursor:
             query = sql.SQL(
-                "SELECT DISTINCT status::text FROM {table}"
-                " WHERE status::text = ANY(%(words)s){tenant}"
-            ).format(**self._names)
+                "SELECT DISTINCT {word} FROM {table} WHERE {word} = ANY(%(words)s){tenant}"
+            ).format(**self._names, word=WORD)
             await cursor.execute(query, {"words": list(words), "tenant": self._tenant})
             used = {word for (word,) in await cursor.fetchall()}
         return [word for word in dict.fromkeys(words) if word not in used]

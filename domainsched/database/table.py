@@ -108,6 +108,9 @@ _LIMITED = re.compile(r"character varying\((\d+)\)")
 _SHORT = re.compile(r"character(?: varying)?\((\d+)\)(?:\[\])?")
 
 
+_EXAMPLES = "domains, or schema.domains"
+
+
 @dataclass(frozen=True)
 class TableName:
     """A table's name, with its schema where one was given."""
@@ -119,12 +122,13 @@ class TableName:
     def parse(cls, text: str, *, schema: str | None = None) -> TableName:
         """Read `table` or `schema.table`; `schema` serves where `text` names none."""
         *given, table = text.split(".")
+        bare = re.sub('"([^".]*)"', r"\1", text)
         if len(given) > 1 or not all(map(_is_plain, (*given, table))):
             raise ConfigError(
                 "DOMAINSCHED_TABLE is not the name of a table",
                 why=f"{text!r} is neither table nor schema.table; a name has letters, digits, _ and"
                 " $, no digit first, at most 63 bytes, and capitals are taken as they are",
-                hint="write DOMAINSCHED_TABLE=domains, or schema.domains",
+                hint="write DOMAINSCHED_TABLE=" + (bare if bare != text else _EXAMPLES),
             )
         return cls(table, given[0] if given else schema)
 
