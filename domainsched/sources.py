@@ -138,13 +138,17 @@ def _header(line: str, source: str) -> _Header | None:
     if columns:
         return _Header(delimiter, columns)
     if delimiter in line and source.lower().endswith(_ENDINGS):
-        column = next((n for n, cell in enumerate(cells, 1) if "." in cell), 1)
+        named = (
+            n for n, cell in enumerate(cells, 1) if isinstance(read_name(cell, ""), SourcedName)
+        )
+        column = next(named, 1)
         apart = "" if delimiter == "\t" else f"-d {quote(delimiter)} "
         cut = f"cut {apart}-f {column}"
         raise UsageError(
             f"cannot read {shown(source)}",
             why=f"its first line names no column {', '.join(KEYS)}",
-            hint=f"name its columns; or: {cut} {quote(shown(source))} | domainsched add -",
+            hint="name its columns"
+            + f"; or: {cut} {quote(shown(source))} | domainsched add -" * ('"' not in line),
         )
     return None
 

@@ -1461,6 +1461,8 @@ def test_init_says_what_it_may_not_add(reader: Surroundings, table: Database) ->
             "warning: it stays without last_scan, which only its owner may add\n"
             "hint: nothing is lost, but for what goes by them; have its owner, role"
         )
+    owners = replace(reader, variables={**reader.variables, "DATABASE_URL": table.url})
+    assert owners.run("init", "--dry-run").err == ""
 
 
 def test_who_does_not_own_the_table_is_told_who_can_complete_it(

@@ -776,6 +776,19 @@ async def test_who_does_not_own_the_table_cannot_add_to_it(database: Place, gues
     assert caught.value.hint == f'have its owner, role "{owner}", do: domainsched init'
 
 
+async def test_a_member_of_the_owner_is_one_only_if_it_inherits(
+    database: Place, guest: Place
+) -> None:
+    install_with_rows(database, Generation.MARCH_2025)
+    owner, role = database.keywords["user"], guest.keywords["user"]
+    execute(database, f'ALTER ROLE "{role}" NOINHERIT; GRANT "{owner}" TO "{role}"')
+    with pytest.raises(DatabaseError, match=r"does not own table public\.domains"):
+        await init_in(guest)
+    execute(database, f'REVOKE "{owner}" FROM "{role}"; ALTER ROLE "{role}" INHERIT')
+    execute(database, f'GRANT "{owner}" TO "{role}"')
+    assert (await init_in(guest)).is_owned
+
+
 async def test_what_a_table_may_do_without_only_its_owner_adds(
     database: Place, guest: Place
 ) -> None:

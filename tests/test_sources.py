@@ -133,12 +133,28 @@ def test_brackets_alone_make_no_array() -> None:
     assert [reason for reason, _ in read(f"{long}\n", "f")] != []
 
 
+@pytest.mark.parametrize(
+    ("line", "cut"),
+    [
+        ("7;Acme Inc.;https://acme.test/", "cut -d ';' -f 3"),
+        ("acme.test\tAcme Inc.", "cut -f 1"),
+        ('"Acme, Inc.",acme.test', ""),
+    ],
+)
+def test_a_way_to_its_names_is_shown_that_works(line: str, cut: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(f"{line}\n", "leads.csv")
+    way = f"; or: {cut} leads.csv | domainsched add -" if cut else ""
+    assert caught.value.hint == f"name its columns{way}"
+
+
 @pytest.mark.parametrize("source", ["leads.csv", "LEADS.TSV"])
 def test_a_csv_file_without_a_column_of_names_is_refused(source: str) -> None:
     with pytest.raises(UsageError) as caught:
         read("name,site\nA,a.test\n", source)
     assert caught.value.what == f"cannot read {source}"
     assert caught.value.why == "its first line names no column domain, url, website"
+    assert caught.value.hint == f"name its columns; or: cut -d , -f 1 {source} | domainsched add -"
     assert read("a.test\nb.test\n", source) == [
         ("a.test", f"{source}:1"),
         ("b.test", f"{source}:2"),
