@@ -7,11 +7,12 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from typer.core import TyperGroup
 from domainsched import options, starting
 from domainsched.config import duration, shown
 from domainsched.errors import DomainschedError, ExitCode, UsageError
-from domainsched.files import bounded, contents
+from domainsched.files import bounded, contents, is_file
 from domainsched.reporting.report import Report, written
 from domainsched.session import Session
 
@@ -181,6 +182,7 @@ def add(
         return session.report.counted(entries, "checking")
 
     with closing(read(domains or [], file or [], sys.stdin, follow)) as intake:
+        _warn_of_files(session.report, domains or [])
         if intake.rejected and not skip_invalid:
             raise intake.refusal()
         for complaint in intake.complaints():
@@ -189,6 +191,13 @@ def add(
 
         how = commands.Add(batch or "", requeue=requeue, dry_run=dry_run)
         _run(session, commands.add(session, intake, how))
+
+
+def _warn_of_files(report: Report, domains: Iterable[str]) -> None:
+    """Tell who may have meant a file that its name is taken for a site's."""
+    if files := [shown(name) for name in domains if is_file(name)]:
+        what = f"taken for the name of a site, though there is such a file: {', '.join(files)}"
+        report.warning(what, f"to read it: domainsched add --file {quote(files[0])}")
 
 
 def _refuse_empty(option: str, text: str | None) -> None:
@@ -260,7 +269,7 @@ def process(
         "domainsched inspect",
         "domainsched inspect example.com",
         "domainsched inspect --status error --like '*.co.uk' --limit 50",
-        "domainsched inspect --technology WordPress --csv > wordpress.csv",
+        "domainsched inspect --technology WordPress --limit 0 --csv > wordpress.csv",
         "domainsched inspect --batch leads-2026-11",
         "domainsched inspect --html page.html --url https://example.com/",
     ),
@@ -302,9 +311,9 @@ def inspect(
         _refuse_empty(option, text)
     age = _duration("--since", since)
     _check_sort(sort)
-    described = status or kind or like or batch or technology or expired or since or sort or rows
+    described = status or kind or like or batch or technology or expired or since or sort
     lonely = {"a DOMAIN": domains, "--check": check, "--schema": schema, "--html": html}
-    _refuse_mixture(lonely, described=bool(described))
+    _refuse_mixture(lonely, described=bool(described) or rows is not None)
     if html is not None or url is not None:
         _inspect_page(session, html, url)
     from domainsched import commands
@@ -618,6 +627,8 @@ def _misuse(error: typer.TyperException) -> UsageError:
     why = re.sub("^Did you mean (.*)", r"is it \1?", why)
     command = [name for name in sys.argv[1:2] if name in _NAMES]
     hint = " ".join(("domainsched", *command, "--help"))
+    if what.startswith("Got unexpected extra argument") and command == ["process"]:
+        hint = f"--domain NAME does a domain now; {hint}"
     if what.startswith("No such option") and sys.argv[1:2] and sys.argv[1].startswith("-"):
         hint = f"options stand behind the command; {hint}"
     return UsageError(_lowered(what), why=_lowered(why), hint=hint)

@@ -22,6 +22,7 @@ from domainsched.intake import Intake
 from domainsched.models import BatchProgress, Kind, Status
 from domainsched.names import canonical
 from domainsched.reporting import answers
+from domainsched.reporting.formats import Format
 from domainsched.reporting.record import evidence
 from domainsched.reporting.report import Report
 from domainsched.reporting.wording import count, held, site
@@ -137,8 +138,12 @@ async def inspect(session: Session, look: Look) -> None:
             await _in_full(session, store, look.selection.names)
         else:
             await _check_statuses(session.report, store, look.selection)
-            listed = await store.rows(look.selection, limit=look.limit or LISTED, sort=look.sort)
-            show(answers.rows(*listed))
+            most = LISTED if look.limit is None else look.limit or None
+            rows, total = await store.rows(look.selection, limit=most, sort=look.sort)
+            show(answers.rows(rows, total))
+            if look.limit is None and total > len(rows) and not session.report.is_attended:
+                cut = f"the list ends after {len(rows)} of {total:,} domains"
+                session.report.warning(cut, "--limit 0 lists all")
 
 
 async def _check_statuses(report: Report, store: Store, selection: Selection) -> None:
@@ -190,11 +195,11 @@ async def check(session: Session) -> None:
 
 
 async def _warn_of_table(report: Report, database: Database, table: Table) -> None:
-    """Tell of all that an otherwise good table would surprise somebody with."""
+    """Tell of all with which an otherwise good table would surprise somebody."""
     if "tenant_id" in table.columns and not table.has_tenants:
         kind = table.columns["tenant_id"]
         report.warning(
-            f"the column tenant_id of {table.written} is {kind}, not uuid",
+            f"the column tenant_id of {table.written} is {kind}, not a plain uuid",
             "it is left alone: a site is there once, whoever's it is",
         )
     _warn_of_short(report, table)
@@ -284,7 +289,7 @@ async def reset(session: Session, how: Reset) -> None:
         holders = await _holders(store, how.selection) if skipped else []
     warned = not number and report.threshold <= logging.WARNING
     says_it_all = skipped and not how.dry_run and (holders or warned)
-    if not says_it_all or report.style.format is not None:
+    if not says_it_all or report.style.format not in {None, Format.TABLE}:
         report.show(answers.reset(number, skipped, dry_run=how.dry_run))
     if skipped:
         _tell_skipped(report, number, skipped, holders, dry_run=how.dry_run)
@@ -364,10 +369,12 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
         wanted = schema.statements(found, place.name, settings.lease)
         texts = [f"{statement.as_string().strip()};" for statement in wanted]
         lacking = await _hindrance(place, found) if wanted else None
+        if lacking and not dry_run:
+            raise lacking
+        if found is not None:
+            await _warn_of_table(report, place.database, found)
         table = found
         if wanted and not dry_run:
-            if lacking:
-                raise lacking
             if found is not None and not yes:
                 report.ask("\n".join(texts), f"Execute this on {where}? [y/N] ", "y", "yes")
             table = await schema.init(place.database, place.name, settings.lease)
@@ -377,8 +384,6 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
             report.warning(f"this would be refused: {lacking.what}", lacking.hint)
         elif table is not None:
             _warn_of_left(report, table)
-        if table is not None:
-            await _warn_of_table(report, place.database, table)
 
 
 async def _hindrance(place: Opened, table: Table | None) -> DatabaseError | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import LiteralString
 
 from domainsched import dburl, embedded
-from domainsched.config import Settings, origin
+from domainsched.config import Settings, named_file, origin
 from domainsched.database.catalogue import usable_table
 from domainsched.database.connection import Database
 from domainsched.database.schema import init
@@ -19,8 +19,6 @@ from domainsched.database.table import RIGHTS, Table, TableName
 from domainsched.errors import ConfigError, DatabaseError
 from domainsched.files import contents
 from domainsched.session import Session
-
-_LOOKED = "looked in the environment and in ./.env; --env-file names another file"
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,7 @@ async def opened(session: Session, *, may_be_new: bool = False) -> AsyncIterator
     with embedded.EmbeddedServer.at(embedded.home(environ), environ) as server:
         session.announce(f"using the embedded database in {server.home}")
         if server.is_new and not may_be_new:
-            session.warn(
-                f"DATABASE_URL is not set; made a new, empty database in {server.home}", _LOOKED
-            )
+            _warn_of_home(session, f"made a new, empty database in {server.home}")
         async with Database(dburl.DatabaseUrl(server.connection_keywords)) as database:
             yield Opened(database, TableName.parse(settings.table), server)
 
@@ -93,8 +89,12 @@ async def opened_table(
 async def _warn_of_empty(session: Session, place: Opened, table: Table) -> None:
     """Warn again, each time: the first warning may have been missed."""
     if place.embedded and await Store(place.database, table).is_empty():
-        where = place.embedded.home
-        session.warn(f"DATABASE_URL is not set; the database in {where} has no domains", _LOOKED)
+        _warn_of_home(session, f"the database in {place.embedded.home} has no domains")
+
+
+def _warn_of_home(session: Session, what: str) -> None:
+    where = named_file(session.environ) or "./.env; --env-file names another file"
+    session.warn(f"DATABASE_URL is not set; {what}", f"looked in the environment and in {where}")
 
 
 def remarks(url: dburl.DatabaseUrl) -> list[str]:
@@ -118,7 +118,11 @@ def database_url(settings: Settings, environ: Mapping[str, str]) -> dburl.Databa
         return _parsed(settings.database_url, origin(environ, "DATABASE_URL"))
     if settings.database_url_file:
         path = Path(settings.database_url_file)
-        return _parsed(_read(path), f"DATABASE_URL_FILE {path}")
+        text = _read(path)
+        if text.startswith("DATABASE_URL="):
+            what = f"DATABASE_URL_FILE {path} holds a variable"
+            raise ConfigError(what, hint="it is to hold the URL alone, without DATABASE_URL=")
+        return _parsed(text, f"DATABASE_URL_FILE {path}")
     return dburl.from_supabase(environ)
 
 

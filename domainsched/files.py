@@ -1,4 +1,4 @@
-"""Files that are read whole: bounded, and without waiting for anybody."""
+"""Files: what is one; and reading one whole, bounded, and without waiting for anybody."""
 
 from __future__ import annotations
 
@@ -39,3 +39,8 @@ def bounded(stream: BinaryIO, limit_bytes: int) -> bytes:
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)  # else a fifo waits for somebody to write
+
+
+def is_file(path: str) -> bool:
+    """Say whether a text is a file's path; one that can be none, or not be looked at, is not."""
+    return os.path.isfile(path)  # noqa: PTH113 - pathlib raises where a path is too long

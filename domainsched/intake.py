@@ -12,7 +12,14 @@ from typing import IO, Self, TextIO
 
 from domainsched.config import shown
 from domainsched.errors import DomainschedError, UsageError
-from domainsched.names import HIDDEN, MAX_LINE, NOT_UTF8, RejectedLine, SourcedName, read_names
+from domainsched.names import (
+    HIDDEN,
+    MAX_LINE,
+    NOT_UTF8,
+    RejectedLine,
+    SourcedName,
+    read_names,
+)
 from domainsched.sources import Entry, read_source
 
 SHOWN = 20

@@ -179,17 +179,25 @@ Schema = Annotated[
 ]
 
 
-def _row_count(text: str) -> int:
+def _row_count(text: str, minimum: int = 1) -> int:
     try:
-        return whole(1)(text)
+        return whole(minimum)(text)
     except ValueError as error:
         raise UsageError(f"--limit: unusable value {shown(text)!r}", why=str(error)) from None
+
+
+def _row_count_or_all(text: str) -> int:
+    return _row_count(text, minimum=0)
 
 
 Rows = Annotated[
     int | None,
     typer.Option(
-        "--limit", "-n", metavar="N", parser=_row_count, help="List at most N.  [default: 20]"
+        "--limit",
+        "-n",
+        metavar="N",
+        parser=_row_count_or_all,
+        help="List at most N; 0: all.  [default: 20]",
     ),
 ]
 AtMost = Annotated[

@@ -14,7 +14,7 @@ from domainsched.connect import opened_table
 from domainsched.credit import CreditBudget
 from domainsched.database.connection import Database
 from domainsched.database.store import Row, Store
-from domainsched.database.table import Table
+from domainsched.database.table import READING, Table
 from domainsched.errors import DomainschedError, ExitCode, Incomplete
 from domainsched.job import Job
 from domainsched.models import RowId, RunSummary, Settled, Upcoming
@@ -62,10 +62,11 @@ class Rounds:
                 on_settled=self._settled,
             )
 
-    async def conclude(self, summary: RunSummary) -> Upcoming:
-        """Say how a run went, to people and to Prometheus, and what there is left to do."""
+    async def conclude(self, summary: RunSummary, *, silent: bool = False) -> Upcoming:
+        """Say how a run went, to people unless `silent`, to Prometheus, and what is left to do."""
         upcoming = await self._store.upcoming()
-        self._session.report.summary(summary, upcoming.due, upcoming.next_due)
+        if not silent:
+            self._session.report.summary(summary, upcoming.due, upcoming.next_due)
         if self._metrics is not None and not self._stop.is_set:
             await self._write_metrics(self._metrics, summary)
         return upcoming
@@ -128,9 +129,12 @@ async def process(session: Session, names: Sequence[str], *, strict: bool) -> in
             rounds = Rounds(session, database, table, stop)
             wanted = None if rows is None else [row["id"] for row in rows]
             summary = await rounds.run(wanted)
+            refused = rows is not None and not summary.claimed and not session.report.style.json
             if rows is not None:
-                left = await _show(session, store, domains)
-            await rounds.conclude(summary)
+                left, _ = await store.named(domains)
+                if not refused:
+                    _show(session, left, alone=len(domains) == 1)
+            await rounds.conclude(summary, silent=refused)
     if stop.signal is not None:
         return 128 + stop.signal
     if rows is not None and summary.claimed < len(rows):
@@ -157,16 +161,14 @@ async def _named(store: Store, domains: Sequence[str]) -> list[Row]:
     return rows
 
 
-async def _show(session: Session, store: Store, domains: Sequence[str]) -> list[Row]:
-    """Show the named domains as they are now, and hand them on."""
-    rows, _ = await store.named(domains)
+def _show(session: Session, rows: Sequence[Row], *, alone: bool) -> None:
+    """Show the named domains as they are now."""
     if session.report.style.json:
         for row in rows:
             session.report.document({"type": "record", "record": public(row)})
-        return rows
-    alone, most = len(domains) == 1, session.settings.max_attempts
+        return
+    most = session.settings.max_attempts
     session.report.show(answers.records(rows, alone=alone, max_attempts=most))
-    return rows
 
 
 def _refused(rows: Sequence[Row], number: int, tenant: UUID | None) -> DomainschedError:
@@ -187,7 +189,7 @@ def _refused(rows: Sequence[Row], number: int, tenant: UUID | None) -> Domainsch
 async def preview(session: Session, names: Sequence[str]) -> None:
     """Show what `process` would claim."""
     settings, domains = session.settings, _canonical(names)
-    async with opened_table(session) as (database, table):
+    async with opened_table(session, rights=READING) as (database, table):
         store = Store(database, table, tenant=settings.tenant)
         if domains:
             rows = await _named(store, domains)

@@ -138,19 +138,23 @@ def _header(line: str, source: str) -> _Header | None:
     if columns:
         return _Header(delimiter, columns)
     if delimiter in line and source.lower().endswith(_ENDINGS):
-        named = (
-            n for n, cell in enumerate(cells, 1) if isinstance(read_name(cell, ""), SourcedName)
-        )
-        column = next(named, 1)
-        apart = "" if delimiter == "\t" else f"-d {quote(delimiter)} "
-        cut = f"cut {apart}-f {column}"
         raise UsageError(
             f"cannot read {shown(source)}",
             why=f"its first line names no column {', '.join(KEYS)}",
-            hint="name its columns"
-            + f"; or: {cut} {quote(shown(source))} | domainsched add -" * ('"' not in line),
+            hint=_naming(cells, delimiter, source),
         )
     return None
+
+
+def _naming(cells: Sequence[str], delimiter: str, source: str) -> str:
+    """Say how to name the column of the sites: the first line may hold names, or sites already."""
+    sites = [isinstance(read_name(cell, ""), SourcedName) for cell in cells]
+    if not any(sites):
+        return f"call the column of the sites {KEYS[0]}"
+    names = [str(number) for number in range(1, len(cells) + 1)]
+    names[sites.index(True)] = KEYS[0]
+    head = delimiter.join(names).replace("\t", r"\t")
+    return f"name its columns: (printf '{head}\\n'; cat {quote(shown(source))}) | domainsched add -"
 
 
 def _split(line: str, delimiter: str) -> list[str]:

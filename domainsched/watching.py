@@ -15,7 +15,7 @@ from domainsched.database.connection import Database
 from domainsched.database.lookout import Lookout
 from domainsched.database.selection import check_moment
 from domainsched.database.store import Store
-from domainsched.database.table import Table
+from domainsched.database.table import READING, RIGHTS, Table
 from domainsched.errors import DatabaseError, DomainschedError, ExitCode, NetworkDown
 from domainsched.models import RunSummary, Upcoming
 from domainsched.reporting.live import View
@@ -59,7 +59,8 @@ async def watch(session: Session, wish: Wish) -> int:
     settings = session.settings
     if not wish.observe:
         metrics_file(settings)
-    async with opened_table(session) as (database, table):
+    rights = READING if wish.observe else RIGHTS
+    async with opened_table(session, rights=rights) as (database, table):
         if wish.observe:
             check_moment(table, "--observe")
         stop = Stop()

@@ -324,7 +324,7 @@ def test_the_version_is_one_line(bare: Surroundings, flag: str) -> None:
         ("--nonsense",),
         ("nonsense",),
         ("add", "--nonsense"),
-        ("inspect", "--limit", "0"),
+        ("inspect", "--limit", "-1"),
         ("inspect", "--limit", "9" * 20),
     ],
 )
@@ -484,13 +484,14 @@ MISTAKES = {
     ),
     "process postgresql://u:secret@db/x": (
         "error: got unexpected extra argument(s) (postgresql://u:***)\n"
-        "hint: domainsched process --help\n"
+        "hint: --domain NAME does a domain now; domainsched process --help\n"
     ),
     "process u:secret@h": (
-        "error: got unexpected extra argument(s) (u:***)\nhint: domainsched process --help\n"
+        "error: got unexpected extra argument(s) (u:***)\n"
+        "hint: --domain NAME does a domain now; domainsched process --help\n"
     ),
     "add --file": ("error: option '--file' requires an argument\nhint: domainsched add --help\n"),
-    "inspect --limit 0": ("error: --limit: unusable value '0'\n  not a whole number from 1 up\n"),
+    "inspect -n x": ("error: --limit: unusable value 'x'\n  not a whole number from 0 up\n"),
     "reset --all -n x": "error: --limit: unusable value 'x'\n  not a whole number from 1 up\n",
 }
 
@@ -506,7 +507,7 @@ def test_a_mistake_is_told_exactly(bare: Surroundings, arguments: str) -> None:
         *("add", "reset --all a.test", "process --limit many", "procss", "process --deadlin 3"),
         *(
             "process postgresql://u:secret@db/x",
-            "inspect --limit 0",
+            "inspect -n x",
         ),
     ],
 )
@@ -897,6 +898,55 @@ def test_a_misspelt_setting_is_told_once_and_is_no_error(queue: Surroundings) ->
     assert odd.run("inspect", "--quiet").err == ""
 
 
+def test_a_list_that_is_cut_short_says_so_and_limit_0_cuts_nothing(queue: Surroundings) -> None:
+    names = [f"n{number}.test" for number in range(21)]
+    assert queue.run("add", *names).code == 0
+    warning = "warning: the list ends after 20 of 22 domains\nhint: --limit 0 lists all\n"
+    asked = ("inspect", "--status", "pending")
+    for form in ("--csv", "--json", "--format=plain"):
+        cut = queue.run(*asked, form)
+        told = json.loads(cut.err)["message"] if form == "--json" else cut.err
+        assert (cut.code, told in {warning, "the list ends after 20 of 22 domains"}) == (0, True)
+        assert queue.run(*asked, form, "--limit", "20").err == "", "it was asked for"
+    whole = queue.run(*asked, "--limit", "0")
+    assert (len(whole.out.splitlines()), whole.err) == (22, "")
+    shown = in_terminal(queue, *asked)
+    assert shown.err.endswith("showing 20 of 22; --limit 0 for all\n")
+    assert queue.run("inspect", "--limit", "0").out.count("\n") == 25
+    assert queue.run("inspect", "a.test", "--limit", "0").code == 2
+
+
+def test_a_name_of_a_file_is_taken_for_a_site_s_with_a_warning(queue: Surroundings) -> None:
+    (queue.directory / "our leads.txt").write_text("new.test\n")
+    (queue.directory / "leads.csv").write_text("domain\nnew.test\n")
+    assert queue.run("add", "leads.csv", "--dry-run").err == (
+        "warning: taken for the name of a site, though there is such a file: leads.csv\n"
+        "hint: to read it: domainsched add --file leads.csv\n"
+    )
+    refused = queue.run("add", "./our leads.txt")
+    assert (refused.code, refused.out) == (2, "")
+    assert "hint: to read it: domainsched add --file './our leads.txt'\n" in refused.err
+    assert queue.run("add", "x" * 5000).code == 2, "no path is so long"
+
+
+def test_who_may_only_read_can_look_at_what_would_be_done(
+    queue: Surroundings, reader: Surroundings
+) -> None:
+    dry = reader.run("process", "--dry-run")
+    assert (dry.code, dry.err) == (0, "")
+    assert dry.out.startswith("a.test\t1\t")
+    observed = reader.run("watch", "--observe", "--timeout", "100ms")
+    assert (observed.code, "the time is up" in observed.err) == (1, True)
+    assert queue.run("inspect", "a.test", "--json").records[0]["status"] == "pending"
+
+
+def test_process_that_is_given_a_name_as_the_others_are_says_how(queue: Surroundings) -> None:
+    ended = queue.run("process", "a.test")
+    assert (ended.code, ended.out) == (2, "")
+    hint = "hint: --domain NAME does a domain now; domainsched process --help\n"
+    assert ended.err.endswith(hint)
+
+
 def test_rows_without_a_status_are_found_by_the_word_that_the_glance_has(
     queue: Surroundings, table: Database
 ) -> None:
@@ -945,6 +995,9 @@ def test_a_database_that_was_made_for_want_of_another_is_told_where_nobody_sees_
         for told in (made, empty, empty):
             warning = f"warning: DATABASE_URL is not set; {told}\nhint: {hint}\n"
             assert piped.run("process") == Ended(0, "", warning)
+        (tmp_path / "settings").write_text("DOMAINSCHED_LIMIT=5\n")
+        named = piped.run("process", "--env-file", "settings").err
+        assert named.endswith("hint: looked in the environment and in settings\n")
         assert piped.run("add", "a.test").err == ""
         assert piped.run("inspect", "a.test").err == ""
         assert added.run("add", "a.test") == Ended(0, "", "")
@@ -1457,10 +1510,10 @@ def test_init_says_what_it_may_not_add(reader: Surroundings, table: Database) ->
     for options in ("--yes", "--dry-run"):
         ended = reader.run("init", options)
         assert (ended.code, ended.out) == (0, "")
-        assert ended.err.startswith(
+        assert (
             "warning: it stays without last_scan, which only its owner may add\n"
             "hint: nothing is lost, but for what goes by them; have its owner, role"
-        )
+        ) in ended.err
     owners = replace(reader, variables={**reader.variables, "DATABASE_URL": table.url})
     assert owners.run("init", "--dry-run").err == ""
 
@@ -1480,7 +1533,7 @@ def test_who_does_not_own_the_table_is_told_who_can_complete_it(
     dry = reader.run("init", "--dry-run")
     assert (dry.code, "ADD COLUMN IF NOT EXISTS" in dry.out) == (0, True)
     assert '"last_scan"' in dry.out, "its owner is shown all that init would add"
-    assert dry.err.startswith(f"warning: this would be refused: {what}\n{hint}")
+    assert dry.err.endswith(f"warning: this would be refused: {what}\n{hint}")
     for command in ("process", "inspect", "inspect --schema"):
         assert reader.run(*command.split()).err.endswith(hint)
 
@@ -1517,7 +1570,7 @@ def test_a_tenant_that_is_no_uuid_is_left_alone(
     with table.connect() as connection:
         connection.execute(f"ALTER TABLE domains ADD tenant_id {kind}")
     note = (
-        f"warning: the column tenant_id of public.domains is {kind}, not uuid\n"
+        f"warning: the column tenant_id of public.domains is {kind}, not a plain uuid\n"
         "hint: it is left alone: a site is there once, whoever's it is\n"
     )
     for command in ("init --yes", "inspect --check"):
@@ -1633,13 +1686,13 @@ ANSWERS = {
         "DOMAIN  STATUS     TRIES  UPDATED    REASON\n"
         "c.test  completed      1  SPAN ago  See Site\n",
         "c.test\tcompleted\t1\tTIME\t\tSee Site\n",
-        "showing 1 of 2; --limit 2 for all\n",
+        "showing 1 of 2; --limit 0 for all\n",
     ),
     "inspect --like *.test --sort -domain --limit 1": Answers(
         "DOMAIN  STATUS  TRIES  UPDATED    REASON\n"
         "d.test  error       3  SPAN ago  dns: no such host\n",
         "d.test\terror\t3\tTIME\tdns\tno such host\n",
-        "showing 1 of 4; --limit 4 for all\n",
+        "showing 1 of 4; --limit 0 for all\n",
     ),
     "inspect --technology wordpress --since 1d": Answers(
         "DOMAIN  STATUS     TRIES  UPDATED    REASON\n"

@@ -445,6 +445,17 @@ def test_a_bad_line_is_named_by_its_number_and_not_shown(tmp_path: Path, line: s
     assert "sesame" not in caught.value.what + caught.value.why + caught.value.hint
 
 
+@pytest.mark.parametrize("quoted", ["'sesame'", '"sesame"', '""'])
+def test_a_comment_behind_a_value_is_no_part_of_it_and_told(tmp_path: Path, quoted: str) -> None:
+    path = tmp_path / "settings"
+    path.write_text(f"A={quoted}\nB={quoted}  # of production\n")
+    with pytest.raises(ConfigError) as caught:
+        environment({}, path)
+    assert caught.value.what == f"{path}: line 2 has a comment behind its value"
+    path.write_text("A='b'#c\nB=b # c\nC='b # c'\nD=\"it's # d\"")
+    assert environment({}, path) == {"A": "'b'#c", "B": "b # c", "C": "b # c", "D": "it's # d"}
+
+
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     with pytest.raises(ConfigError, match=f"there is no file {missing}"):
@@ -530,6 +541,16 @@ def test_no_secret_shows_in_repr() -> None:
     settings = Settings.load({}, {"DATABASE_URL": "postgresql://app:sesame@db/x"})
     assert "sesame" not in repr(settings)
     assert "sesame" not in str(settings)
+
+
+def test_a_url_file_that_holds_a_variable_is_told_what_to_hold(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("DATABASE_URL=postgresql://filed:sesame@db.test/x\n")
+    environ = {"DATABASE_URL_FILE": str(path)}
+    with pytest.raises(ConfigError, match="holds a variable") as caught:
+        database_url(Settings.load({}, environ), environ)
+    assert caught.value.hint == "it is to hold the URL alone, without DATABASE_URL="
+    assert "sesame" not in f"{caught.value.what}{caught.value.why}"
 
 
 def test_a_url_file_is_read_and_stands_alone(tmp_path: Path) -> None:

@@ -289,10 +289,9 @@ def test_a_name_that_would_need_quotes_is_refused(text: str) -> None:
     assert caught.value.hint == "write DOMAINSCHED_TABLE=domains, or schema.domains"
 
 
-def test_a_name_in_quotes_is_given_back_without() -> None:
-    with pytest.raises(ConfigError) as caught:
-        TableName.parse('app."Domains"')
-    assert caught.value.hint == "write DOMAINSCHED_TABLE=app.Domains"
+def test_quotes_around_a_name_mean_what_it_means_without() -> None:
+    assert TableName.parse('app."Domains"') == TableName("Domains", "app")
+    assert TableName.parse('"Domains"') == TableName.parse("Domains")
 
 
 def test_the_url_s_schema_serves_where_the_name_has_none() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from domainsched.config.dotenv import origin
+from domainsched.config.dotenv import named_file, origin
 from domainsched.config.settings import Settings, about, scraper_api_key
 from domainsched.config.values import duration, shown, utf8, whole
 from domainsched.config.variables import environment, known, unknown
@@ -13,6 +13,7 @@ __all__ = [
     "duration",
     "environment",
     "known",
+    "named_file",
     "origin",
     "scraper_api_key",
     "shown",

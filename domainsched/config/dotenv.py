@@ -14,15 +14,24 @@ from domainsched.files import contents
 class Environment(dict[str, str]):
     """Variables, of which some stand in a file."""
 
-    def __init__(self, values: Mapping[str, str], origins: Mapping[str, str]) -> None:
+    def __init__(
+        self, values: Mapping[str, str], origins: Mapping[str, str], file: str = ""
+    ) -> None:
         super().__init__(values)
         self.origins = origins
         """Where those of the file stand in it: `.env, line 3`."""
+        self.file = file
+        """The file, if it was named."""
 
 
 def origin(environ: Mapping[str, str], name: str) -> str:
     """Say where in a file a variable stands; nothing of one that was given otherwise."""
     return environ.origins.get(name, "") if isinstance(environ, Environment) else ""
+
+
+def named_file(environ: Mapping[str, str]) -> str:
+    """Say which file was named; nothing where ./.env was looked for."""
+    return environ.file if isinstance(environ, Environment) else ""
 
 
 def read(environ: Mapping[str, str], env_file: Path | None) -> Environment:
@@ -45,7 +54,7 @@ def read(environ: Mapping[str, str], env_file: Path | None) -> Environment:
             raise ConfigError(f"there is no file {path}", hint=hint) from None
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read {path}", why=str(reason)) from None
-    return _dotenv(text, path)
+    return _dotenv(text, path, str(named or ""))
 
 
 def _is_venv(path: Path) -> bool:
@@ -53,7 +62,7 @@ def _is_venv(path: Path) -> bool:
     return (path / "pyvenv.cfg").is_file()
 
 
-def _dotenv(text: str, path: Path) -> Environment:
+def _dotenv(text: str, path: Path, named: str) -> Environment:
     """Read `KEY=value` lines as sh, systemd's EnvironmentFile= and we read them alike.
 
     Comments begin a line; a value may stand in quotes; nothing is expanded.
@@ -71,8 +80,13 @@ def _dotenv(text: str, path: Path) -> Environment:
             )
         if "\0" in value:
             raise ConfigError(f"{path}: line {number} holds a NUL character")
+        if re.match(r"""(["'])[^"']*\1\s+#""", value.strip()):
+            raise ConfigError(
+                f"{path}: line {number} has a comment behind its value",
+                hint="give the comment a line of its own",
+            )
         values[key], origins[key] = _unquoted(value.strip()), f"{path}, line {number}"
-    return Environment(values, origins)
+    return Environment(values, origins, named)
 
 
 def _unquoted(value: str) -> str:

@@ -71,7 +71,9 @@ def environment(environ: Mapping[str, str], env_file: Path | None) -> Environmen
     file = dotenv.read(environ, env_file)
     lower = {key: value for key, value in file.items() if key not in outvoted}
     merged = Environment(
-        {**lower, **present}, {key: file.origins[key] for key in lower.keys() - present.keys()}
+        {**lower, **present},
+        {key: file.origins[key] for key in lower.keys() - present.keys()},
+        file.file,
     )
     for name in _PLACES:
         refuse_misplaced(name, merged.get(name, ""))

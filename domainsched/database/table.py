@@ -108,9 +108,6 @@ _LIMITED = re.compile(r"character varying\((\d+)\)")
 _SHORT = re.compile(r"character(?: varying)?\((\d+)\)(?:\[\])?")
 
 
-_EXAMPLES = "domains, or schema.domains"
-
-
 @dataclass(frozen=True)
 class TableName:
     """A table's name, with its schema where one was given."""
@@ -120,15 +117,17 @@ class TableName:
 
     @classmethod
     def parse(cls, text: str, *, schema: str | None = None) -> TableName:
-        """Read `table` or `schema.table`; `schema` serves where `text` names none."""
-        *given, table = text.split(".")
-        bare = re.sub('"([^".]*)"', r"\1", text)
+        """Read `table` or `schema.table`; `schema` serves where `text` names none.
+
+        Capitals count, as in SQL they do in quotes: these may be there or not.
+        """
+        *given, table = re.sub('"([^".]*)"', r"\1", text).split(".")
         if len(given) > 1 or not all(map(_is_plain, (*given, table))):
             raise ConfigError(
                 "DOMAINSCHED_TABLE is not the name of a table",
                 why=f"{text!r} is neither table nor schema.table; a name has letters, digits, _ and"
                 " $, no digit first, at most 63 bytes, and capitals are taken as they are",
-                hint="write DOMAINSCHED_TABLE=" + (bare if bare != text else _EXAMPLES),
+                hint="write DOMAINSCHED_TABLE=domains, or schema.domains",
             )
         return cls(table, given[0] if given else schema)
 

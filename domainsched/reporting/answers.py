@@ -150,7 +150,7 @@ def rows(rows: Sequence[Row], total: int) -> Answer:
     records = [listed(row) for row in rows]
     remark = "" if rows else "no domain matches"
     if rows and total > len(rows):
-        remark = f"showing {len(rows):,} of {total:,}; --limit {total} for all"
+        remark = f"showing {len(rows):,} of {total:,}; --limit 0 for all"
     return Answer(
         records,
         records=records,
