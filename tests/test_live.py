@@ -58,6 +58,24 @@ def test_the_view_at_80_columns() -> None:
     ]
 
 
+def test_only_what_was_settled_stands_there() -> None:
+    changes = [
+        change("added.test", "pending"),
+        change("flying.test", "processing", "dns", "no such host"),
+        change("other.test", "active"),
+        change("again.test", "pending", "dns", "no such host"),
+        change("failed.test", "error", "dns", "no such host"),
+        change("done.test"),
+    ]
+    lines = seen((), changes).lines(80, 24, NOW)
+    listed = [line.split()[:2] for line in lines[lines.index("JUST SETTLED") + 1 :]]
+    assert listed == [
+        ["done.test", "completed"],
+        ["failed.test", "error"],
+        ["again.test", "pending"],
+    ]
+
+
 def test_behind_the_last_line_there_is_room_for_what_a_terminal_echoes() -> None:
     *others, last = seen(changes=[change(LONG, "error", "dns", "x" * 80)]).lines(80, 24, NOW)
     assert (max(map(width, others)), width(last)) == (79, 77)

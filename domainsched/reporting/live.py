@@ -35,7 +35,7 @@ class View:
     def see(self, glance: Glance, flights: Sequence[Flight], changes: Iterable[Change]) -> None:
         """Take in a new look at the queue."""
         self.glance, self.flights, self.trouble = glance, flights, ""
-        self.settled.extend(change for change in changes if change.status != Status.PROCESSING)
+        self.settled.extend(filter(_is_settled, changes))
         self.seen_at = time.monotonic()
         finished = sum(glance.statuses.get(each, 0) for each in (Status.COMPLETED, Status.ERROR))
         self._finished.append((self.seen_at, finished))
@@ -99,6 +99,12 @@ def _table(heads: Sequence[str], cells: Sequence[Sequence[str]], room: int) -> I
     for first, second, *rest in (heads, *cells):
         told = (fitted(first, sizes[0]), fitted(second, sizes[1]))
         yield "  ".join((*told, *map(str.rjust, rest, sizes[2:])))
+
+
+def _is_settled(change: Change) -> bool:
+    """Whether a visit ended: what is pending without a kind was only queued, or released."""
+    retried = change.status == Status.PENDING and bool(change.kind)
+    return retried or change.status in {Status.COMPLETED, Status.ERROR}
 
 
 def _settled(changes: Iterable[Change], room: int) -> Iterable[str]:
