@@ -272,6 +272,8 @@ class BatchProgress:
     statuses: Mapping[str, int]
     kinds: Mapping[str, int] = field(default_factory=dict)
     """Rows that ended as `error`, by kind."""
+    to_retry: int = 0
+    """Of those that are pending: an attempt failed."""
 
     @property
     def total(self) -> int:
@@ -303,7 +305,8 @@ class BatchProgress:
         """`pending` while nothing has begun, `completed` once nothing is left to do."""
         if not self.unfinished:
             return "completed"
-        begun = self.done + self.failed + self.statuses.get(Status.PROCESSING, 0)
+        ended = self.done + self.failed
+        begun = ended + self.to_retry + self.statuses.get(Status.PROCESSING, 0)
         return "processing" if begun else "pending"
 
 

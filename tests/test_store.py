@@ -409,6 +409,15 @@ async def test_how_far_a_batch_is(old: Bench) -> None:
     assert (nothing.total, nothing.share) == (0, 0.0)
 
 
+async def test_a_batch_whose_first_attempts_failed_has_begun(old: Bench) -> None:
+    old.add("a.test", batch_id="'leads'", attempts="1")
+    assert (await store_of(old).batch("leads")).state == "pending", "it is queued anew"
+    old.execute("UPDATE domains SET last_error_kind = 'dns'")
+    assert (await store_of(old).batch("leads")).state == "processing"
+    old.execute("UPDATE domains SET attempts = 0")
+    assert (await store_of(old).batch("leads")).state == "pending", "a claim was released"
+
+
 async def test_a_table_without_batches_says_how_to_have_them(database: Place) -> None:
     async with benched(database) as bench:
         bench.execute("ALTER TABLE domains DROP batch_id")

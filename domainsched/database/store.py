@@ -48,10 +48,13 @@ _OLDEST = sql.SQL("""id = ANY (ARRAY (
     ORDER BY {age} NULLS FIRST, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ))""")
 
+# Attempts without a kind of failure are of an earlier time: the next claim counts anew.
 _STATUSES = sql.SQL("""
 SELECT {word},
     CASE WHEN status = 'error' THEN coalesce(last_error_kind, 'unknown') END,
-    count(*), {recent}, {settled}
+    count(*),
+    count(*) FILTER (WHERE status = 'pending' AND attempts > 0 AND last_error_kind IS NOT NULL),
+    {recent}, {settled}
 FROM {table} WHERE {condition}{tenant}
 GROUP BY 1, 2 ORDER BY 3 DESC, 1
 """)
@@ -104,6 +107,8 @@ class _Group:
     status: str
     kind: str | None
     rows: int
+    to_retry: int
+    """Of `pending`, those with an attempt that failed."""
     recent: int
     """Of `completed`, those of the last 24 hours; 0 where the table does not tell."""
     settled: datetime | None
@@ -263,7 +268,8 @@ class Store:
         async with self.reading() as cursor:
             await check_batch(cursor, self._table, label)
             groups = await self._groups(cursor, batch_is(self._table), {"batch": label})
-            return BatchProgress(label, _statuses(groups), _kinds(groups))
+            to_retry = sum(group.to_retry for group in groups)
+            return BatchProgress(label, _statuses(groups), _kinds(groups), to_retry)
 
     async def _groups(
         self, cursor: Cursor, condition: sql.Composable, values: Values
