@@ -536,28 +536,42 @@ def test_the_glance_in_a_pipe_holds_what_json_does_in_a_fixed_order() -> None:
 @pytest.mark.parametrize(
     ("values", "limit", "advice"),
     [
-        ({"due": 312}, 10, "next run claims 10 of 312"),
-        ({"due": 312}, 0, "next run claims 312 of 312"),
-        ({"due": 5}, 10, "next run claims 5 of 5"),
-        ({"next_due": datetime.max.replace(tzinfo=UTC)}, 10, "nothing is due; next at infinity"),
-        ({}, 10, "nothing is due"),
+        ({"due": 312}, 10, ["next run claims 10 of 312"]),
+        ({"due": 312}, 0, ["next run claims 312 of 312"]),
+        ({"due": 5}, 10, ["next run claims 5 of 5"]),
+        ({"next_due": datetime.max.replace(tzinfo=UTC)}, 10, ["nothing is due; next at infinity"]),
+        ({}, 10, ["nothing is due"]),
         (
             {"due": 4, "expired": 1},
-            10,
-            "hint: 1 lease has run out; process takes them again, or: reset --expired",
+            2,
+            [
+                "next run claims 2 of 4",
+                "hint: 1 lease ran out; process takes it, or: domainsched reset --expired",
+            ],
+        ),
+        (
+            {"due": 12_345, "expired": 12_345},
+            0,
+            [
+                "next run claims 12,345 of 12,345",
+                "hint: 12,345 leases ran out; process takes them, or: domainsched reset --expired",
+            ],
         ),
     ],
 )
-def test_the_glance_ends_with_what_to_do(values: dict[str, Any], limit: int, advice: str) -> None:
+def test_the_glance_ends_with_what_to_do(
+    values: dict[str, Any], limit: int, advice: list[str]
+) -> None:
     lines = list(glance_lines(Glance({"pending": 312}, upcoming(**values), 0), limit))
-    assert lines[-2:] == ["", advice]
+    assert lines[lines.index("") :] == ["", *advice]
+    assert max(map(width, lines)) <= 80
 
 
 def test_the_glance_names_who_held_the_leases_that_ran_out() -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5, seconds=1)
     lapses = (Lapse("web1:4711:7f3a", 2, long_ago), Lapse("", 1, long_ago))
     lines = list(glance_lines(Glance({}, upcoming(expired=1204), 0, {}, lapses), 10))
-    assert [line.rstrip() for line in lines[-7:-2]] == [
+    assert [line.rstrip() for line in lines[-8:-3]] == [
         "",
         "leases that ran out, and who held them",
         f"  {'web1:4711:7f3a':<40}          2   5m ago",

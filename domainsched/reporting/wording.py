@@ -250,7 +250,7 @@ def glance_lines(glance: Glance, limit: int) -> Iterable[str]:
     yield ""
     if glance.last_settled:
         yield f"last visit stored {ago(glance.last_settled)}"
-    yield _advice(glance, limit)
+    yield from _advice(glance, limit)
 
 
 def _lapse_lines(glance: Glance) -> Iterable[str]:
@@ -279,17 +279,18 @@ def next_run_claims(glance: Glance, limit: int) -> int:
     return min(limit or glance.upcoming.due, glance.upcoming.due)
 
 
-def _advice(glance: Glance, limit: int) -> str:
-    """Say what to do next."""
+def _advice(glance: Glance, limit: int) -> Iterable[str]:
+    """Say what comes next, and what to do."""
     upcoming = glance.upcoming
     if not glance.statuses:
-        return "next: domainsched add example.com"
+        yield "next: domainsched add example.com"
+    elif upcoming.due:
+        yield f"next run claims {next_run_claims(glance, limit):,} of {upcoming.due:,}"
+    else:
+        yield next_at(upcoming.next_due)
     if upcoming.expired:
-        leases = "1 lease has" if upcoming.expired == 1 else f"{upcoming.expired:,} leases have"
-        return f"hint: {leases} run out; process takes them again, or: reset --expired"
-    if upcoming.due:
-        return f"next run claims {next_run_claims(glance, limit):,} of {upcoming.due:,}"
-    return next_at(upcoming.next_due)
+        leases, it = count(upcoming.expired, "lease"), "it" if upcoming.expired == 1 else "them"
+        yield f"hint: {leases} ran out; process takes {it}, or: domainsched reset --expired"
 
 
 def updated(row: Row, write: Write) -> str:
