@@ -465,6 +465,25 @@ async def building(place: Place) -> AsyncIterator[tuple[asyncio.Task[Any], Any]]
         yield builder, writer
 
 
+async def test_that_it_builds_an_index_is_said_before_that_waits_for_others(
+    database: Place,
+) -> None:
+    said: list[str] = []
+    async with opened(database) as ours:
+        await init(ours, NAME, LEASE, said.append)
+        await init(ours, NAME, LEASE, said.append)
+        assert not said, "a new table, and one that has all it needs"
+        execute(database, "DROP INDEX domains_due_idx")
+        insert = "INSERT INTO domains (domain) VALUES ('a.test')"
+        async with stranger(database, insert):
+            init_again = asyncio.create_task(init(ours, NAME, LEASE, said.append))
+            await until(database, WAITING.format("CREATE INDEX CONCURRENTLY"))
+            assert said == [
+                "building the index, which waits for all transactions that are open now"
+            ]
+        assert (await init_again).has_index
+
+
 async def test_an_invalid_index_left_by_a_killed_build_is_replaced(database: Place) -> None:
     async with building(database) as (builder, _):
         execute(

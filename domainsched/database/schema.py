@@ -6,7 +6,7 @@ An existing table only ever gains columns and one index; nothing it has is chang
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from importlib import resources
@@ -62,13 +62,22 @@ def _for_index(table: Table | None) -> list[sql.Composed]:
     return [*([_removal(table)] if table.has_broken_index else []), _index(table)]
 
 
-async def init(database: Database, name: TableName, lease: timedelta) -> Table:
+async def init(
+    database: Database,
+    name: TableName,
+    lease: timedelta,
+    say: Callable[[str], object] = lambda _: None,
+) -> Table:
     """Create the table, or add what an existing one lacks. Idempotent; processes may race.
+
+    What may take long is told by `say`.
 
     Raises:
         DatabaseError: a right is missing, a stranger's lock did not go away, the database is away.
     """
     table = await database.run(lambda: _make(database, name, lease), patience=PATIENCE)
+    if not table.has_index:
+        say("building the index, which waits for all transactions that are open now")
     for _ in range(_INDEX_TRIES):
         if table.has_index:
             return table
