@@ -63,7 +63,7 @@ async def watch(session: Session, wish: Wish) -> int:
     async with opened_table(session, rights=rights) as (database, table):
         if wish.observe:
             check_moment(table, "--observe")
-        stop = Stop()
+        stop, database.outage.is_endless = Stop(), True
         with stopping(session, stop, flies=not wish.observe):
             end = _End(session, database, table, wish)
             await end.check()
@@ -144,35 +144,17 @@ def _still_busy(left: str | None, wish: Wish) -> DomainschedError:
     return DomainschedError("the time is up", why=left, hint=hint)
 
 
-class _Outage:
-    """Tells once that something is away, and once that it is back."""
-
-    def __init__(self, session: Session) -> None:
-        self._report = session.report
-        self._told = ""
-
-    def tell(self, error: DomainschedError) -> None:
-        if error.what != self._told:
-            self._report.warning(f"{error.what}: {error.why}", "trying again")
-        self._told = error.what
-
-    def over(self) -> None:
-        if self._told:
-            self._report.info("going on")
-        self._told = ""
-
-
 async def _work(session: Session, database: Database, table: Table, stop: Stop, end: _End) -> None:
-    rounds, outage = Rounds(session, database, table, stop, end.time), _Outage(session)
+    rounds, outage = Rounds(session, database, table, stop, end.time), database.outage
     lookout = Lookout(database, table, tenant=session.settings.tenant)
     async with _shown(session, database, table, stop):
         while not stop.is_set and session.report.loss is None:
             done: tuple[RunSummary, Upcoming] | None = None
             try:
                 done = await rounds.once()
+                outage.over()
                 if await end.is_idle(done[1]):
                     return
-                outage.over()
             except (DatabaseError, NetworkDown) as error:
                 outage.tell(error)
             end.check_time(done and done[1])
@@ -270,19 +252,18 @@ async def _observe(
 ) -> None:
     pace = end.wish.pace or PACE
     observer = _Observer(session, database, table, f"every {setting(pace)}, Ctrl-C to leave")
-    outage = _Outage(session)
     with session.report.viewing():
         while not stop.is_set and session.report.loss is None:
             upcoming: Upcoming | None = None
             try:
                 upcoming = await observer.look()
-                outage.over()
+                database.outage.over()
                 observer.greet()
                 if await end.is_idle(upcoming):
                     observer.draw()
                     return
             except DatabaseError as error:
-                outage.tell(error)
+                database.outage.tell(error)
             end.check_time(upcoming)
             await observer.rest(stop, end.within(pace))
 

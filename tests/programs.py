@@ -28,6 +28,7 @@ PATIENCE = 60.0
 with_proc = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 DOMAINSCHED = (sys.executable, "-m", "domainsched")
+OF_TROUBLE = ("; trying again for up to 30 s\n", "warning: the trouble is over; going on\n")
 EXECUTED = ("env",)
 """A wrapper, by which the program is a shell's child and nobody's fork."""
 
@@ -44,6 +45,12 @@ class Ended:
     def records(self) -> list[dict[str, Any]]:
         """The lines of JSON on stdout."""
         return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def but_of_trouble(self) -> str:
+        """What it said on stderr, but of a database that was away for a while, and is no more."""
+        lines = self.err.splitlines(keepends=True)
+        return "".join(line for line in lines if not line.endswith(OF_TROUBLE))
 
 
 class Program:

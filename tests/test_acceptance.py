@@ -343,7 +343,7 @@ def test_watch_waits_for_a_database_that_is_gone_and_says_so(
         watch.wait_for('"summary"')
         with renamed(server, world):
             watch.wait_for('"warning", "message": "cannot connect to PostgreSQL at ')
-            watch.wait_for('"hint": "trying again"')
+            watch.wait_for('; trying again", ')
         world.add("after.test")
         watch.wait_for('"after.test"')
         watch.send(SIGTERM)

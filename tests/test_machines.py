@@ -251,7 +251,7 @@ def test_what_a_machine_held_that_is_cut_off_is_done_by_others_and_its_results_a
 
         gone = [program.end(BOUND) for program in of_cut]
         assert [(each.code, each.out) for each in gone] == [(3, "")] * WORKERS
-        assert all(each.err.startswith("error: ") for each in gone)
+        assert all(each.but_of_trouble.startswith("error: ") for each in gone)
         assert world.rows() == done, "no stale result was written"
 
         cut.plug_the_cable_in()

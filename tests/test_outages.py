@@ -50,8 +50,9 @@ def is_logged(server: PrivateServer, *parts: str) -> bool:
 def assert_in_words(ended: Ended, what: str) -> None:
     """A database's failure is told in one paragraph that holds no secret."""
     assert (ended.code, ended.out) == (3, "")
-    assert ended.err.startswith("error: ")
-    assert what in ended.err
+    assert ended.but_of_trouble.startswith("error: ")
+    assert what in ended.but_of_trouble
+    assert ended.err.count("trying again") <= 1
     assert "hint: " in ended.err
     assert "Traceback" not in ended.err
     assert PASSWORD not in ended.err
@@ -87,7 +88,7 @@ def test_a_run_outlives_every_way_in_which_its_server_may_end(
         kill_a_backend(world)
         gates[3].set()
         ended = program.end()
-        assert (ended.code, ended.out, ended.err) == (0, "", "")
+        assert (ended.code, ended.out, ended.but_of_trouble) == (0, "", "")
         assert set(world.column("status").values()) == {"completed"}
         assert set(world.column("attempts").values()) == {1}
         assert world.visits() == dict.fromkeys(chain(*pairs), 1)
@@ -116,7 +117,7 @@ def test_each_row_is_completed_once_though_each_visit_ends_all_connections(world
 
     world.add(*names(12), behaviour=behave)
     ended = world.run("process", "--limit", "0", "--concurrency", "3")
-    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert (ended.code, ended.out, ended.but_of_trouble) == (0, "", "")
     assert set(world.column("status").values()) == {"completed"}
     assert set(world.column("attempts").values()) == {1}
     assert world.visits() == dict.fromkeys(names(12), 1)
@@ -379,7 +380,7 @@ def test_trouble_that_passes_is_waited_for_and_nothing_is_lost(stage: Staging) -
 
 
 def assert_unharmed(scene: Scene, ended: Ended) -> None:
-    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert (ended.code, ended.out, ended.but_of_trouble) == (0, "", "")
     assert set(scene.world.column("status").values()) == {"completed"}
     assert set(scene.world.column("attempts").values()) == {1}
     assert visits(scene) == [1, 1, 1]
@@ -388,6 +389,38 @@ def assert_unharmed(scene: Scene, ended: Ended) -> None:
 def visits(scene: Scene) -> list[int]:
     """How often each of this scene's sites was asked for."""
     return [scene.world.visits()[host] for host in scene.hosts]
+
+
+def test_a_database_that_stays_away_for_a_while_is_told_once_and_that_it_is_back(
+    stage: Staging,
+) -> None:
+    """A claim waits for it, and a settlement."""
+    with stage("away") as scene, scene.start() as program:
+        wait_for_all(scene.world.sites, scene.hosts[:2])
+        with road_closed(scene):
+            scene.gate.set()
+            program.wait_for("; trying again for up to 30 s")
+        ended = program.end()
+        assert_unharmed(scene, ended)
+    away, back = ended.err.splitlines()
+    assert away.startswith("warning: cannot connect to PostgreSQL at ")
+    assert "connection failed" not in away, "in our words"
+    assert PASSWORD not in away
+    assert back == "warning: the trouble is over; going on"
+
+
+def test_a_watch_tells_it_once_however_often_it_tries(stage: Staging) -> None:
+    """It goes on when the patience of a run has ended."""
+    with stage("watched") as scene:
+        arguments = ("watch", "--concurrency", "2", "--timeout", "36s")
+        with scene.world.start(*arguments, DATABASE_URL=scene.database.url) as program:
+            wait_for_all(scene.world.sites, scene.hosts[:2])
+            with road_closed(scene):
+                scene.gate.set()
+                ended = program.end()
+    away, *others = ended.err.splitlines()
+    assert away.endswith("; trying again")
+    assert others == ["error: the time is up, and the database is still away"]
 
 
 @pytest.mark.timeout(300)
@@ -501,7 +534,7 @@ def test_a_row_that_is_locked_for_a_while_keeps_no_neighbour_from_its_lease_or_i
             until(lambda: are_completed(world, "n01.test", "n02.test", "n03.test"), "the others")
             assert world.column("status")["n00.test"] == "processing"
         ended = program.end()
-    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert (ended.code, ended.out, ended.but_of_trouble) == (0, "", "")
     assert set(world.column("status").values()) == {"completed"}
     assert set(world.column("attempts").values()) == {1}
     assert world.visits() == dict.fromkeys(names(4), 1)
@@ -573,7 +606,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
             until(lambda: is_logged(private_server, "No space left on device"), "a full disk")
             filler.unlink()
             ended = program.end()
-        assert (ended.code, ended.out, ended.err) == (0, "", "")
+        assert (ended.code, ended.out, ended.but_of_trouble) == (0, "", "")
         assert set(world.column("status").values()) == {"completed"}
         assert set(world.column("attempts").values()) == {1}
         assert world.visits() == dict.fromkeys(names(8), 1)

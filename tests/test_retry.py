@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domainsched.errors import DatabaseError, NetworkDown
 from domainsched.models import Failed, Kind
-from domainsched.retry import Policy, backoff, repeated
+from domainsched.retry import Outage, Policy, backoff, repeated
 
 NO_WISH = Failed(Kind.TIMEOUT, "no page within 30 s")
 JUST_BELOW_ONE = 1 - 2**-53
@@ -103,20 +106,29 @@ class Flaky:
         return "answer"
 
 
-async def retried(operation: Flaky, patience: timedelta) -> str:
-    return await repeated(operation, lambda error: isinstance(error, Lost), patience)
+async def retried(
+    operation: Flaky, patience: timedelta = timedelta(seconds=30), outage: Outage | None = None
+) -> str:
+    outage = outage or Outage()
+    return await repeated(
+        operation,
+        lambda error: isinstance(error, Lost),
+        patience,
+        tell=lambda error: outage.tell(DatabaseError("it is away", why=str(error)), patience),
+        over=outage.over,
+    )
 
 
 async def test_an_operation_is_repeated_while_the_database_is_lost() -> None:
     operation = Flaky(Lost(), Lost())
-    assert await retried(operation, timedelta(seconds=30)) == "answer"
+    assert await retried(operation) == "answer"
     assert operation.asked == 3
 
 
 async def test_an_error_that_no_waiting_mends_is_raised_at_once() -> None:
     operation = Flaky(ValueError("refused"), Lost())
     with pytest.raises(ValueError, match="refused"):
-        await retried(operation, timedelta(seconds=30))
+        await retried(operation)
     assert operation.asked == 1
 
 
@@ -126,3 +138,74 @@ async def test_when_patience_ends_the_last_error_is_raised_as_it_was() -> None:
     with pytest.raises(Lost) as caught:
         await retried(operation, timedelta(seconds=0.1))
     assert (caught.value is last, operation.asked) == (True, 2)
+
+
+# --- what is told of it -----------------------------------------------------------------------
+
+TOLD = "it is away: refused; trying again for up to 30 s"
+OVER = "the trouble is over; going on"
+
+
+def told(log: pytest.LogCaptureFixture) -> list[str]:
+    assert {record.levelno for record in log.records} <= {logging.WARNING}
+    return [record.getMessage() for record in log.records]
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every loss lasts long enough to be told."""
+    monkeypatch.setattr("domainsched.retry.TOLD_AFTER", timedelta())
+
+
+async def test_what_is_mended_soon_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    await retried(Flaky(Lost("refused"), Lost("refused")))
+    assert told(caplog) == []
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_what_the_first_retry_mends_is_not_told_however_long_the_first_try_took(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await retried(Flaky(Lost("refused")))
+    assert told(caplog) == []
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_what_lasts_is_told_once_and_that_it_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await retried(Flaky(*[Lost("refused")] * 3))
+    assert told(caplog) == [TOLD, OVER]
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_several_that_wait_at_a_time_tell_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    outage = Outage()
+    both = [retried(Flaky(*[Lost("refused")] * 2), outage=outage) for _ in range(2)]
+    await asyncio.gather(*both)
+    assert told(caplog) == [TOLD, OVER]
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_what_goes_well_meanwhile_does_not_say_that_it_is_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = Outage()
+    with pytest.raises(ValueError, match="other"):
+        await retried(Flaky(Lost(), Lost("refused"), ValueError("other")), outage=outage)
+    await retried(Flaky(), outage=outage)
+    assert told(caplog) == [TOLD]
+
+
+def test_who_tries_on_and_on_does_not_say_for_how_long(caplog: pytest.LogCaptureFixture) -> None:
+    outage = Outage()
+    outage.is_endless = True
+    for _ in range(2):
+        outage.tell(DatabaseError("it is away", why="refused"), timedelta(seconds=30))
+        outage.tell(NetworkDown("no network", why="first: a.test\nwere released"))
+    outage.over()
+    assert told(caplog) == [
+        "it is away: refused; trying again",
+        "no network: first: a.test; were released; trying again",
+        OVER,
+    ]

@@ -29,7 +29,7 @@ from psycopg.types.string import TextLoader
 from domainsched.database.moments import read_any_time
 from domainsched.dburl import DatabaseUrl, redact
 from domainsched.errors import DatabaseError, Refused
-from domainsched.retry import repeated
+from domainsched.retry import Outage, repeated
 
 T = TypeVar("T")
 Cursor = psycopg.AsyncCursor[TupleRow]
@@ -109,6 +109,7 @@ class Database:
         self.url = url
         self._connection: psycopg.AsyncConnection[TupleRow] | None = None
         self._turn = asyncio.Lock()
+        self.outage = Outage()
 
     async def __aenter__(self) -> Self:
         await self.run(self._connected)
@@ -183,14 +184,21 @@ class Database:
     ) -> T:
         """Await `operation`, again for up to `patience` (default: once) while the database is away.
 
+        That it stays away is told.
+
         Raises:
             DatabaseError: what PostgreSQL or the network said, without secrets.
         """
         try:
             if patience is None:
                 return await operation()
-            writing = partial(self._where_writable, operation)
-            return await repeated(writing, self.is_passing, patience)
+            return await repeated(
+                partial(self._where_writable, operation),
+                self.is_passing,
+                patience,
+                tell=lambda error: self.outage.tell(self.explain(error), patience),
+                over=self.outage.over,
+            )
         except psycopg.Error as error:
             raise self.explain(error) from error
 
