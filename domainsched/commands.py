@@ -377,7 +377,7 @@ async def init(session: Session, *, dry_run: bool, yes: bool) -> None:
         if wanted and not dry_run:
             if found is not None and not yes:
                 report.ask("\n".join(texts), f"Execute this on {where}? [y/N] ", "y", "yes")
-            table = await schema.init(place.database, place.name, settings.lease)
+            table = await schema.init(place.database, place.name, settings.lease, report.info)
             where = table.written
         report.initialised(where, texts, done=not (wanted and dry_run))
         if lacking:
