@@ -445,10 +445,10 @@ def test_a_bad_line_is_named_by_its_number_and_not_shown(tmp_path: Path, line: s
     assert "sesame" not in caught.value.what + caught.value.why + caught.value.hint
 
 
-@pytest.mark.parametrize("quoted", ["'sesame'", '"sesame"', '""'])
+@pytest.mark.parametrize("quoted", ["'sesame'", '"sesame"', '""', '"it\'s sesame"'])
 def test_a_comment_behind_a_value_is_no_part_of_it_and_told(tmp_path: Path, quoted: str) -> None:
     path = tmp_path / "settings"
-    path.write_text(f"A={quoted}\nB={quoted}  # of production\n")
+    path.write_text(f"A={quoted} # another program's\nDATABASE_URL={quoted}  # of production\n")
     with pytest.raises(ConfigError) as caught:
         environment({}, path)
     assert caught.value.what == f"{path}: line 2 has a comment behind its value"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from domainsched.config.values import refuse_misplaced
@@ -34,11 +34,12 @@ def named_file(environ: Mapping[str, str]) -> str:
     return environ.file if isinstance(environ, Environment) else ""
 
 
-def read(environ: Mapping[str, str], env_file: Path | None) -> Environment:
+def read(environ: Mapping[str, str], env_file: Path | None, ours: Container[str]) -> Environment:
     """Read the file that is named, or ./.env if it is there.
 
     Raises:
-        ConfigError: it cannot be read, or a line is not `KEY=value`; no value is shown.
+        ConfigError: it cannot be read, or a line is not `KEY=value`, or one of `ours`
+            has a comment behind its value; no value is shown.
     """
     variable = environ.get("DOMAINSCHED_ENV_FILE")
     named = env_file or (Path(variable) if variable else None)
@@ -54,7 +55,7 @@ def read(environ: Mapping[str, str], env_file: Path | None) -> Environment:
             raise ConfigError(f"there is no file {path}", hint=hint) from None
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read {path}", why=str(reason)) from None
-    return _dotenv(text, path, str(named or ""))
+    return _dotenv(text, path, str(named or ""), ours)
 
 
 def _is_venv(path: Path) -> bool:
@@ -62,7 +63,7 @@ def _is_venv(path: Path) -> bool:
     return (path / "pyvenv.cfg").is_file()
 
 
-def _dotenv(text: str, path: Path, named: str) -> Environment:
+def _dotenv(text: str, path: Path, named: str, ours: Container[str]) -> Environment:
     """Read `KEY=value` lines as sh, systemd's EnvironmentFile= and we read them alike.
 
     Comments begin a line; a value may stand in quotes; nothing is expanded.
@@ -80,7 +81,7 @@ def _dotenv(text: str, path: Path, named: str) -> Environment:
             )
         if "\0" in value:
             raise ConfigError(f"{path}: line {number} holds a NUL character")
-        if re.match(r"""(["'])[^"']*\1\s+#""", value.strip()):
+        if key in ours and re.match(r"""(["'])((?!\1).)*\1\s+#""", value.strip()):
             raise ConfigError(
                 f"{path}: line {number} has a comment behind its value",
                 hint="give the comment a line of its own",

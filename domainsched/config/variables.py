@@ -68,7 +68,7 @@ def environment(environ: Mapping[str, str], env_file: Path | None) -> Environmen
     """Lay `environ` over the .env file: the one named, or ./.env if it is there."""
     present = {key: value for key, value in environ.items() if value}
     outvoted = {key for group in _same_things() if group & present.keys() for key in group}
-    file = dotenv.read(environ, env_file)
+    file = dotenv.read(environ, env_file, known())
     lower = {key: value for key, value in file.items() if key not in outvoted}
     merged = Environment(
         {**lower, **present},
