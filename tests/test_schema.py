@@ -853,6 +853,16 @@ async def test_a_schema_that_is_not_there_is_made_as_the_hint_says(database: Pla
     assert (await init_in(database, name)).written == "app.domains"
 
 
+async def test_a_schema_that_one_may_not_look_into_is_not_said_to_be_missing(
+    database: Place, guest: Place
+) -> None:
+    execute(database, "REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    with pytest.raises(DatabaseError, match="may not do anything in the schema public") as caught:
+        await init_in(guest)
+    execute(database, caught.value.hint)
+    assert (await init_in(guest)).has_index
+
+
 async def test_a_table_whose_name_has_other_capitals_is_suggested(database: Place) -> None:
     execute(database, 'CREATE SCHEMA app; CREATE TABLE app."Domains" (id int)')
     assert "create it" in (await refusal_in(database)).hint, "it is not on the search path"
@@ -872,6 +882,7 @@ async def test_row_level_security_is_told_unless_it_lets_all_pass(
         store = Store(client, await usable_table(client, NAME))
         assert await store.obstacles() == []
         execute(database, "ALTER TABLE domains ENABLE ROW LEVEL SECURITY")
+        execute(database, "CREATE POLICY domainsched ON domains TO CURRENT_USER USING (true)")
         (told,) = await store.obstacles()
         with pytest.raises(DatabaseError, match="for want of a right") as caught:
             await store.add(["a.test"], order)

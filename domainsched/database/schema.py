@@ -127,7 +127,7 @@ async def hindrance(cursor: Cursor, name: TableName, table: Table | None) -> Dat
     await cursor.execute(
         "SELECT nspname, current_user, array_to_string(ARRAY(SELECT r FROM"
         "   unnest('{USAGE,CREATE}'::text[]) r WHERE NOT has_schema_privilege(oid, r)), ', ')"
-        " FROM pg_namespace WHERE nspname = coalesce(%s, current_schema())",
+        " FROM pg_namespace WHERE nspname = coalesce(%s, current_schema(), 'public')",
         [wanted],
     )
     row = await cursor.fetchone()
