@@ -195,7 +195,7 @@ def add(
 
 def _warn_of_files(report: Report, domains: Iterable[str]) -> None:
     """Tell who may have meant a file that its name is taken for a site's."""
-    if files := [shown(name) for name in domains if is_file(name)]:
+    if files := [shown(name) for name in dict.fromkeys(domains) if name != "-" and is_file(name)]:
         what = f"taken for the name of a site, though there is such a file: {', '.join(files)}"
         report.warning(what, f"to read it: domainsched add --file {quote(files[0])}")
 

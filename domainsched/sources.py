@@ -154,7 +154,9 @@ def _naming(cells: Sequence[str], delimiter: str, source: str) -> str:
     names = [str(number) for number in range(1, len(cells) + 1)]
     names[sites.index(True)] = KEYS[0]
     head = delimiter.join(names).replace("\t", r"\t")
-    return f"name its columns: (printf '{head}\\n'; cat {quote(shown(source))}) | domainsched add -"
+    return (
+        f"name its columns: (printf '{head}\\n'; cat < {quote(shown(source))}) | domainsched add -"
+    )
 
 
 def _split(line: str, delimiter: str) -> list[str]:

@@ -927,6 +927,8 @@ def test_a_name_of_a_file_is_taken_for_a_site_s_with_a_warning(queue: Surroundin
     assert (refused.code, refused.out) == (2, "")
     assert "hint: to read it: domainsched add --file './our leads.txt'\n" in refused.err
     assert queue.run("add", "x" * 5000).code == 2, "no path is so long"
+    (queue.directory / "-").touch()
+    assert queue.run("add", "-", "--dry-run").err == "", "it is stdin"
 
 
 def test_who_may_only_read_can_look_at_what_would_be_done(

@@ -140,12 +140,13 @@ def test_brackets_alone_make_no_array() -> None:
     ["7;Acme Inc.;https://acme.test/", "acme.test\tAcme Inc.", '"Acme, ""Inc.""",acme.test,'],
 )
 def test_the_way_that_is_shown_to_name_the_columns_leads_to_the_names(
-    tmp_path: Path, line: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    path = tmp_path / "our leads.csv"
+    path = tmp_path / "-our leads.csv"
     path.write_text(f"{line}\n")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
-        read(path.read_text(), str(path))
+        read(path.read_text(), path.name)
     command = caught.value.hint.removeprefix("name its columns: ").removesuffix("domainsched add -")
     piped = subprocess.run(["sh", "-c", f"{command} cat"], capture_output=True, check=True)
     assert read(piped.stdout.decode(), "stdin") == [("acme.test", "stdin:2")]
