@@ -279,7 +279,21 @@ async def test_the_index_of_a_table_with_a_long_name_is_found_again(
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".", "a.", ".a", "a.b.c", "my-domains", 'do"mains', "a b", "1st", "d" * 64, "a;b"]
+    "text",
+    [
+        "",
+        ".",
+        "a.",
+        ".a",
+        "a.b.c",
+        "my-domains",
+        'do"mains',
+        "a b",
+        "1st",
+        "d" * 64,
+        "a;b",
+        'a"b"c',
+    ],
 )
 def test_a_name_that_would_need_quotes_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="not the name of a table") as caught:
@@ -870,6 +884,7 @@ async def test_a_table_whose_name_has_other_capitals_is_suggested(database: Plac
     assert elsewhere.hint == "is it DOMAINSCHED_TABLE=app.Domains?"
     execute(database, 'CREATE TABLE "Domains" (id int)')
     assert (await refusal_in(database)).hint == "is it DOMAINSCHED_TABLE=Domains?"
+    assert "create it" in (await refusal_in(database, TableName("PG_CLASS"))).hint
 
 
 async def test_row_level_security_is_told_unless_it_lets_all_pass(

@@ -81,7 +81,8 @@ async def _spelt_otherwise(database: Database, name: TableName) -> str:
             cursor,
             "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN '' ELSE nspname || '.' END || relname"
             " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE lower(relname) = lower(%(table)s) AND relkind = 'r' AND CASE"
+            " WHERE lower(relname) = lower(%(table)s) AND relkind = 'r'"
+            " AND nspname NOT IN ('pg_catalog', 'information_schema') AND CASE"
             "   WHEN %(schema)s::text IS NULL THEN pg_table_is_visible(c.oid)"
             "   ELSE lower(nspname) = lower(%(schema)s) END",
             {"table": name.table, "schema": name.schema},

@@ -121,7 +121,7 @@ class TableName:
 
         Capitals count, as in SQL they do in quotes: these may be there or not.
         """
-        *given, table = re.sub('"([^".]*)"', r"\1", text).split(".")
+        *given, table = (re.sub('^"([^"]*)"$', r"\1", part) for part in text.split("."))
         if len(given) > 1 or not all(map(_is_plain, (*given, table))):
             raise ConfigError(
                 "DOMAINSCHED_TABLE is not the name of a table",
