@@ -91,15 +91,14 @@ WHERE d.adrelid = %(oid)s AND CASE WHEN s.relkind = 'S'
 ORDER BY 1, 2
 """
 # A policy that allows all, and none that restricts: then row-level security is none.
-_FILTERED = """
-SELECT row_security_active(%(oid)s::oid) AND (
-    EXISTS (SELECT FROM pg_policy WHERE polrelid = %(oid)s AND NOT polpermissive)
+_LIMITED = """
+SELECT EXISTS (SELECT FROM pg_policy WHERE polrelid = %(oid)s AND NOT polpermissive)
     OR NOT EXISTS (
         SELECT FROM pg_policy WHERE polrelid = %(oid)s AND polcmd = '*'
             AND pg_get_expr(polqual, polrelid) = 'true'
             AND coalesce(pg_get_expr(polwithcheck, polrelid), 'true') = 'true'
             AND EXISTS (SELECT FROM unnest(polroles) AS r
-                        WHERE CASE r WHEN 0 THEN true ELSE pg_has_role(r, 'USAGE') END)))
+                        WHERE CASE r WHEN 0 THEN true ELSE pg_has_role(r, 'USAGE') END))
 """
 _POLICY = sql.SQL("CREATE POLICY {policy} ON {table} TO {role} USING (true);")
 _IDENTITY = sql.SQL(
@@ -151,9 +150,10 @@ async def obstacles(cursor: Cursor, table: Table) -> list[Obstacle]:
 
 async def _filters(cursor: Cursor, table: Table) -> list[Obstacle]:
     """Find row-level security, which hides rows without a word, unless it lets all pass."""
-    await cursor.execute(_FILTERED, {"oid": table.oid})
-    if await cursor.fetchone() != (True,):
-        return []
+    for query in ("SELECT row_security_active(%(oid)s::oid)", _LIMITED):
+        await cursor.execute(query, {"oid": table.oid})
+        if await cursor.fetchone() != (True,):
+            return []
     what = (
         f'row-level security shows role "{table.role}" only what policies of {table.written} allow'
     )
