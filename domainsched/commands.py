@@ -349,7 +349,7 @@ def _confirm_reset(report: Report, how: Reset, number: int, skipped: int) -> Non
         lines.append(f"{count(skipped, 'domain')} being processed now: left alone (--force)")
     if how.selection.is_empty:
         wanted = str(number)
-        lines.append("Every site will be visited again.")
+        lines.append("Each of them will be visited again.")
         report.ask("\n".join(lines), f"Type {wanted} to go on: ", wanted)
     else:
         report.ask("\n".join(lines), "Go on? [y/N] ", "y", "yes")

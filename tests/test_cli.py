@@ -958,7 +958,8 @@ def test_rows_without_a_status_are_found_by_the_word_that_the_glance_has(
         connection.execute("UPDATE domains SET due_at = now() + interval '1h'")
     assert "statuses.null\t1\n" in queue.run("inspect").out
     listed = queue.run("inspect", "--status", "null")
-    assert (listed.out[:6], listed.err) == ("c.test", "")
+    assert (listed.out[:12], listed.err) == ("c.test\tnull\t", "")
+    assert "status\tnull\n" in queue.run("inspect", "c.test").out
     assert queue.run("reset", "--status", "null", "--yes", "--json").records[0]["reset"] == 1
     assert queue.run("inspect", "c.test", "--json").records[0]["status"] == "pending"
 
@@ -1947,7 +1948,7 @@ FILTERED = "1 domain will be pending again, with attempts set to 0.\nWhat was fo
 ALL = (
     "3 domains will be pending again, with attempts set to 0.\nWhat was found is kept.\n"
     "1 domain being processed now: left alone (--force)\n"
-    "Every site will be visited again.\n"
+    "Each of them will be visited again.\n"
 )
 REFUSED = "error: nothing was done\n"
 LEFT_ALONE = "hint: --force takes it too, and refuses its worker's result\n"

@@ -761,6 +761,9 @@ async def test_a_glance_tells_when_a_visit_was_last_stored(
     settled = (await store_of(any_shape).glance()).last_settled
     assert settled is not None
     assert start <= settled <= datetime.now(UTC)
+    await store_of(any_shape).reset(Selection(), force=False, clear_metadata=True)
+    assert any_shape.row()["status"].strip() == "pending"
+    assert (await store_of(any_shape).glance()).last_settled == settled
 
 
 async def test_a_glance_tells_whose_leases_ran_out(any_shape: Bench) -> None:

@@ -298,15 +298,17 @@ class Store:
         ).format(sql.Identifier(column), self._table.now(column))
 
     def _settled(self) -> sql.Composable:
-        """Write when a visit's end was last stored; only our workers leave a token behind."""
-        for column in ("last_scan", "updated_at"):
-            moment = sql.Identifier(column)
+        """Write when a visit's end was last stored; only our workers leave a token behind.
+
+        A reset takes it away, and leaves `last_scan` to a row that is pending then.
+        """
+        for column, reset in (("last_scan", "status = 'pending'"), ("updated_at", "false")):
             if self._table.stamp(column):
                 zone = "" if self._table.is_aware(column) else " AT TIME ZONE 'UTC'"
                 return sql.SQL(
-                    "max({moment}) FILTER (WHERE claim_token IS NOT NULL"
-                    " AND status <> 'processing'){zone}"
-                ).format(moment=moment, zone=sql.SQL(zone))
+                    "max({moment}) FILTER (WHERE {reset}"
+                    " OR claim_token IS NOT NULL AND status <> 'processing'){zone}"
+                ).format(moment=sql.Identifier(column), reset=sql.SQL(reset), zone=sql.SQL(zone))
         return sql.SQL("NULL::timestamptz")
 
     async def upcoming(self) -> Upcoming:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domainsched.models import Kind, Status
-from domainsched.reporting.wording import Row, Write, because, held, stamp, width
+from domainsched.reporting.wording import Row, Write, because, held, stamp, status, width
 
 _KILO = 1000
 
@@ -19,7 +19,7 @@ def record(row: Row, max_attempts: int, write: Write = stamp) -> list[tuple[str,
     networks = ("facebook", "twitter", "linkedin", "instagram", "youtube")
     due = row["due_at"] if row["status"] == Status.PENDING else None
     fields = (
-        ("status", row["status"]),
+        ("status", status(row)),
         ("attempts", f"{row['attempts']} of {max_attempts}"),
         ("due", write(due) if due else ""),
         ("held by", held(row, write).removeprefix("held by ")),

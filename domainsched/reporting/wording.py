@@ -305,11 +305,16 @@ def public(row: Row) -> dict[str, object]:
     return {**shown, "domain": site_record(row["domain"])}
 
 
+def status(row: Row) -> object:
+    """Name a status as the glance does; other programs may leave it empty."""
+    return "null" if row["status"] is None else row["status"]
+
+
 def plain(row: Row) -> tuple[object, ...]:
     """Write a row for a pipe: whole values."""
     return (
         site_record(row["domain"]) or "",
-        row["status"],
+        status(row),
         row["attempts"],
         updated(row, stamp),
         row["last_error_kind"] or "",
@@ -414,7 +419,7 @@ _ROOM_FOR_TENANTS = 76
 """Columns: without them a reason would have no room beside a tenant."""
 _CELLS: Mapping[str, Callable[[Row], str]] = {
     "DOMAIN": lambda row: printable(site(row["domain"])),
-    "STATUS": lambda row: fitted(printable(row["status"]), 10).rstrip(),
+    "STATUS": lambda row: fitted(printable(status(row)), 10).rstrip(),
     "TRIES": lambda row: f"{row['attempts']:>5}",
     "UPDATED": lambda row: updated(row, ago),
     "REASON": lambda row: printable(held(row) or because(row) or row.get("title") or ""),
