@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString
@@ -16,7 +16,7 @@ from domainsched.database.schema import init
 from domainsched.database.selection import check_tenant
 from domainsched.database.store import Store
 from domainsched.database.table import RIGHTS, Table, TableName
-from domainsched.errors import ConfigError, DatabaseError
+from domainsched.errors import ConfigError, DatabaseError, EmbeddedError
 from domainsched.files import contents
 from domainsched.session import Session
 
@@ -55,7 +55,14 @@ async def opened(session: Session, *, may_be_new: bool = False) -> AsyncIterator
                 error.why = "\n".join((error.why, *notes))
             raise
         return
-    with embedded.EmbeddedServer.at(embedded.home(environ), environ) as server:
+    with ExitStack() as stack:
+        try:
+            home = embedded.home(environ)
+            server = stack.enter_context(embedded.EmbeddedServer.at(home, environ))
+        except EmbeddedError as error:
+            unset = f"DATABASE_URL is set neither in the environment nor in {_looked_in(session)}"
+            error.why = "\n".join(filter(None, (error.why, unset)))
+            raise
         session.announce(f"using the embedded database in {server.home}")
         if server.is_new and not may_be_new:
             _warn_of_home(session, f"made a new, empty database in {server.home}")
@@ -93,8 +100,12 @@ async def _warn_of_empty(session: Session, place: Opened, table: Table) -> None:
 
 
 def _warn_of_home(session: Session, what: str) -> None:
-    where = named_file(session.environ) or "./.env; --env-file names another file"
+    where = _looked_in(session)
     session.warn(f"DATABASE_URL is not set; {what}", f"looked in the environment and in {where}")
+
+
+def _looked_in(session: Session) -> str:
+    return named_file(session.environ) or "./.env; --env-file names another file"
 
 
 def remarks(url: dburl.DatabaseUrl) -> list[str]:

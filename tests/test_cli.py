@@ -1008,6 +1008,18 @@ def test_a_database_that_was_made_for_want_of_another_is_told_where_nobody_sees_
         assert in_terminal(shown, "inspect", "--kind", "dns").err == seen
 
 
+def test_an_embedded_database_that_cannot_be_used_is_told_with_why_there_is_to_be_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "settings").write_text("DATABASE_URL=\n")
+    nowhere = Surroundings(tmp_path, {"DOMAINSCHED_HOME": "/dev/null/home"})
+    for options, file in ((), "./.env; --env-file"), (("--env-file", "settings"), "settings\n"):
+        ended = nowhere.run("process", *options)
+        assert (ended.code, ended.out) == (3, "")
+        unset = f"\n  DATABASE_URL is set neither in the environment nor in {file}"
+        assert unset in ended.err
+
+
 def test_closed_stdin_is_told_when_it_is_needed_and_never_else(queue: Surroundings) -> None:
     closed = redirected("<&-")
     assert queue.run("add", "-", wrapper=closed) == Ended(
